@@ -1,0 +1,63 @@
+//! The `.gav` file, version 1.0: container, attribute codecs, chunks. Normative text: `spec/gav.md`.
+
+use std::str::FromStr;
+
+use crate::Error;
+
+/// Named trade-offs between size, quality and speed (`spec/gav.md` annex A lists their parameters).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// Every float bit and the order of the splats survive.
+    Lossless,
+    /// Quantised finely enough for further editing.
+    High,
+    /// Better than SPZ and SOG at a smaller size; the default.
+    #[default]
+    Standard,
+    /// Smaller, slightly visible.
+    Small,
+    /// As standard, but with the cheapest entropy coding, for interactive writers.
+    Fast,
+}
+
+impl Profile {
+    /// All profiles with their names.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("lossless", Self::Lossless),
+        ("high", Self::High),
+        ("standard", Self::Standard),
+        ("small", Self::Small),
+        ("fast", Self::Fast),
+    ];
+}
+
+impl FromStr for Profile {
+    type Err = Error;
+
+    fn from_str(text: &str) -> crate::Result<Self> {
+        Self::ALL
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, profile)| *profile)
+            .ok_or_else(|| Error::usage(format!("`{text}` is no profile: lossless, high, standard, small or fast")))
+    }
+}
+
+/// How an avatar is encoded: a profile and single knobs that override it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EncodeOptions {
+    /// The starting point.
+    pub profile: Profile,
+    /// zstd level, 1 to 22.
+    pub level: Option<i32>,
+    /// Grid step of positions in units of the file.
+    pub position_step: Option<f64>,
+    /// Largest rms error allowed for SH coefficients beyond degree 0; chooses their step.
+    pub sh_rms: Option<f64>,
+    /// 1 for a single layer, 2 for a coarse first layer with a fifth of the splats.
+    pub layers: Option<u8>,
+    /// Keep splats whose opacity is too small to be seen (lossy profiles drop them).
+    pub keep_invisible: bool,
+    /// Keep the order of the splats at the cost of a stored permutation (`lossless` always does).
+    pub keep_order: bool,
+}

@@ -1,0 +1,1 @@
+//! The arithmetic of Gaussian avatars. See `ARCHITECTURE.md` at the repository root.
