@@ -242,7 +242,7 @@ fn transform_cameras(avatar: &mut Avatar, matrix: &[[f64; 3]; 3], scale: f64, t:
 }
 
 fn gather_rig(rig: &Rig, indices: &[u32], old_count: usize) -> Rig {
-    let frames_of = |len: usize| if old_count == 0 { 0 } else { len / old_count };
+    let frames_of = |len: usize| len.checked_div(old_count).unwrap_or(0);
     fn rows<T: Copy>(values: &[T], indices: &[u32], old_count: usize, blocks: usize) -> Vec<T> {
         (0..blocks).flat_map(|b| indices.iter().map(move |&i| values[b * old_count + i as usize])).collect()
     }
