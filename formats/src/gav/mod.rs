@@ -1,5 +1,10 @@
 //! The `.gav` file, version 1.0: container, attribute codecs, chunks. Normative text: `spec/gav.md`.
 
+mod container;
+mod floats;
+mod ints;
+mod stream;
+
 use std::str::FromStr;
 
 use crate::Error;
