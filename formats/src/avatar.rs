@@ -82,6 +82,8 @@ pub struct UnknownChunk {
     pub kind: [u8; 4],
     /// Stored bytes, as they were.
     pub data: Vec<u8>,
+    /// Its row in the directory it came from.
+    pub entry: crate::gav::Entry,
 }
 
 impl Avatar {

@@ -1,7 +1,7 @@
 //! Cameras stored with an avatar.
 
 /// A pinhole or orthographic camera, axes x right, y down, z front (see `spec/conventions.md` 4).
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Camera {
     /// Free name.
     pub name: String,
@@ -16,5 +16,6 @@ pub struct Camera {
     /// Rows of the 3 × 4 matrix that takes avatar coordinates to camera coordinates.
     pub camera_from_world: [[f64; 4]; 3],
     /// True for parallel projection.
+    #[serde(default)]
     pub orthographic: bool,
 }

@@ -1,7 +1,9 @@
 //! Drivers (the named parameters a rig listens to) and clips (recorded motion of them).
 
+use serde::{Deserialize, Serialize};
+
 /// A named parameter with its range.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Driver {
     /// Name in a known space: `flame.expression.0`, `arkit.jawOpen`, `smplx.body_pose.3.x`, `vrm.aa`, or free.
     pub name: String,
@@ -14,7 +16,7 @@ pub struct Driver {
 }
 
 /// A linear map between driver spaces: `outputs = matrix · inputs + offset`.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DriverMap {
     /// Name, such as `arkit-to-flame`.
     pub name: String,

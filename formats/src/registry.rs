@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    Avatar, Error, Frame, Limits, Result, Source,
+    Avatar, Error, Frame, Limits, Result, Source, gav,
     sink::{WriteSeek, write_file_atomically, write_folder_atomically},
 };
 
@@ -54,7 +54,7 @@ pub struct WriteOptions {
     /// Axes of the written file; `None` means what the format prescribes.
     pub frame: Option<Frame>,
     /// `.gav`: the quantisers and layout.
-    pub gav: crate::gav::EncodeOptions,
+    pub gav: gav::EncodeOptions,
     /// SPZ: bits of the SH coefficients, degree 1 and above; `None` means the reference writer's 5 and 4.
     pub spz_sh_bits: Option<[u8; 2]>,
     /// SPZ: fractional bits of positions; `None` chooses them so that the position step is below a quarter of the
@@ -63,7 +63,15 @@ pub struct WriteOptions {
 }
 
 /// Every format, in the order in which they are tried.
-pub static FORMATS: &[Format] = &[];
+pub static FORMATS: &[Format] = &[Format {
+    id: "gav",
+    name: "Gaussian avatar",
+    extensions: &["gav"],
+    sniff: gav::sniff,
+    read: Some(gav::read),
+    write: Some(Writer::File(|avatar, sink, options| gav::write(avatar, sink, &options.gav))),
+    lossless: true,
+}];
 
 /// The format with this id or file-name ending.
 pub fn format_by_name(name: &str) -> Option<&'static Format> {

@@ -1,5 +1,7 @@
 //! `Rig`: how splats follow a driver. Stored and checked here; evaluated by the kernels crate. Equations: `spec/gav.md` section 8.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Result};
 
 /// How the splats of an avatar move.
@@ -33,20 +35,21 @@ pub enum RigBase {
 }
 
 /// Joints in an order in which parents come before children.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Skeleton {
     /// The joints.
     pub joints: Vec<Joint>,
 }
 
 /// One joint of a [`Skeleton`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Joint {
     /// Unique name, by preference that of the source rig.
     pub name: String,
     /// Index of the parent joint, smaller than the joint's own; `None` for roots.
     pub parent: Option<u32>,
     /// VRM 1.0 humanoid bone name such as `head` or `leftUpperArm`; empty when the joint has none.
+    #[serde(default)]
     pub humanoid: String,
     /// Bind pose relative to the parent: translation.
     pub translation: [f32; 3],

@@ -1,9 +1,12 @@
 //! The parametric mesh a rig needs, referenced by hash so that licensed data stays out of the file.
 
+use serde::{Deserialize, Serialize};
+
 use crate::attribute::DType;
 
 /// Family of parametric meshes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 #[allow(missing_docs)]
 pub enum TemplateFamily {
@@ -17,7 +20,8 @@ pub enum TemplateFamily {
 }
 
 /// Reference to the mesh whose triangles or joints drive the splats.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Template {
     /// Family, to find a template when only its name is known.
     pub family: TemplateFamily,
@@ -28,8 +32,10 @@ pub struct Template {
     /// Triangles of the mesh.
     pub face_count: u32,
     /// BLAKE3 of the faces as little-endian u32 triples; all zero when unknown.
+    #[serde(with = "hex")]
     pub faces_hash: [u8; 32],
     /// BLAKE3 of the template's canonical arrays (`spec/gav.md` 9.1); all zero when unknown.
+    #[serde(with = "hex")]
     pub arrays_hash: [u8; 32],
     /// Driver groups and their lengths in the order the template takes them, such as `("expression", 100)`.
     pub parameters: Vec<(String, u32)>,
@@ -69,4 +75,26 @@ pub struct NamedArray {
     pub shape: Vec<u32>,
     /// `product(shape) · size_of(dtype)` bytes.
     pub data: Vec<u8>,
+}
+
+/// Hashes in JSON: 64 hexadecimal digits.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&bytes.iter().map(|b| format!("{b:02x}")).collect::<String>())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bad = || D::Error::custom("a hash has 64 hexadecimal digits");
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(bad());
+        }
+        let mut out = [0; 32];
+        for (k, byte) in out.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * k..2 * k + 2], 16).map_err(|_| bad())?;
+        }
+        Ok(out)
+    }
 }

@@ -1,9 +1,32 @@
 //! The `.gav` file, version 1.0: container, attribute codecs, chunks. Normative text: `spec/gav.md`.
 
+mod attributes;
+mod canonical;
+mod chunk;
 mod container;
 mod floats;
+mod harmonics;
 mod ints;
+mod layer;
+mod meta_chunks;
+mod morton;
+mod quantization;
+mod quantizer;
+mod rans;
+mod read;
+mod rig_chunks;
+mod rotation;
+mod set;
 mod stream;
+mod symbols;
+mod tensors;
+mod write;
+
+pub use container::{Entry, Header, MAGIC, VERSION, feature};
+pub use layer::Attribute;
+pub use read::{Reader, read, sniff};
+pub use set::{Order, SplatSet};
+pub use write::write;
 
 use std::str::FromStr;
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::container::bad;
+use super::container::{bad, u32_at};
 use crate::Result;
 
 /// Mode bytes of a stream.
@@ -75,7 +75,10 @@ impl BlockWriter {
 }
 
 fn append_stream(out: &mut Vec<u8>, data: &[u8], level: i32) {
-    let header = |mode: u8, length: usize| (u32::from(mode) | (length as u32) << 8).to_le_bytes();
+    let header = |mode: u8, length: usize| {
+        let [a, b, c, d] = u32::try_from(length).expect("a stream stays below 4 GiB").to_le_bytes();
+        [mode, a, b, c, d]
+    };
     if data.len() > 1 && data.iter().all(|&b| b == data[0]) {
         out.extend_from_slice(&header(mode::CONSTANT, 1));
         out.push(data[0]);
@@ -134,13 +137,13 @@ impl<'a> BlockReader<'a> {
     /// Decodes the next stream into `out`, whose length says how many bytes it must hold.
     pub fn stream_into(&mut self, out: &mut [u8]) -> Result<()> {
         let start = self.offset();
-        let word = u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes"));
-        let stored = self.take((word >> 8) as usize)?;
+        let head = self.take(5)?;
+        let stored = self.take(u32_at(head, 1) as usize)?;
         let expected = out.len();
         let wrong =
             |found: usize| bad("STREAM_LENGTH", start, format!("stream holds {found} bytes, {expected} expected"));
         self.decoded += expected as u64;
-        match word as u8 {
+        match head[0] {
             mode::RAW if stored.len() == out.len() => out.copy_from_slice(stored),
             mode::CONSTANT if stored.len() == 1 => out.fill(stored[0]),
             mode::ZSTD => {
@@ -218,10 +221,10 @@ mod tests {
 
     #[test]
     fn streams_choose_the_smallest_mode() {
-        assert_eq!(round_trip(&[]), 4);
-        assert_eq!(round_trip(&[7]), 5);
-        assert_eq!(round_trip(&[9; 1000]), 5);
-        assert_eq!(round_trip(&[1, 2, 3]), 7);
+        assert_eq!(round_trip(&[]), 5);
+        assert_eq!(round_trip(&[7]), 6);
+        assert_eq!(round_trip(&[9; 1000]), 6);
+        assert_eq!(round_trip(&[1, 2, 3]), 8);
         let text: Vec<u8> = (0..2000u32).map(|i| (i * i % 7) as u8).collect();
         assert!(round_trip(&text) < 1000);
     }
