@@ -63,7 +63,26 @@ pub struct WriteOptions {
 }
 
 /// Every format, in the order in which they are tried.
-pub static FORMATS: &[Format] = &[];
+pub static FORMATS: &[Format] = &[
+    Format {
+        id: "lam",
+        name: "LAM web avatar (zip)",
+        extensions: &["zip"],
+        sniff: crate::lam::sniff,
+        read: Some(crate::lam::read),
+        write: None,
+        lossless: false,
+    },
+    Format {
+        id: "gltf",
+        name: "glTF 2.0 with KHR_gaussian_splatting",
+        extensions: &["glb", "gltf"],
+        sniff: crate::gltf::sniff,
+        read: Some(crate::gltf::read),
+        write: Some(Writer::File(crate::gltf::write)),
+        lossless: false,
+    },
+];
 
 /// The format with this id or file-name ending.
 pub fn format_by_name(name: &str) -> Option<&'static Format> {
