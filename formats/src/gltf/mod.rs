@@ -16,7 +16,7 @@ mod read;
 pub(crate) mod scene;
 pub(crate) mod skin;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod write;
 
 pub use read::read;
