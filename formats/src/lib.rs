@@ -20,6 +20,8 @@ pub mod conventions;
 mod edit;
 mod error;
 pub mod gav;
+pub mod gltf;
+pub mod lam;
 mod limits;
 mod meta;
 mod registry;

@@ -63,15 +63,35 @@ pub struct WriteOptions {
 }
 
 /// Every format, in the order in which they are tried.
-pub static FORMATS: &[Format] = &[Format {
-    id: "gav",
-    name: "Gaussian avatar",
-    extensions: &["gav"],
-    sniff: gav::sniff,
-    read: Some(gav::read),
-    write: Some(Writer::File(|avatar, sink, options| gav::write(avatar, sink, &options.gav))),
-    lossless: true,
-}];
+pub static FORMATS: &[Format] = &[
+    Format {
+        id: "gav",
+        name: "Gaussian avatar",
+        extensions: &["gav"],
+        sniff: gav::sniff,
+        read: Some(gav::read),
+        write: Some(Writer::File(|avatar, sink, options| gav::write(avatar, sink, &options.gav))),
+        lossless: true,
+    },
+    Format {
+        id: "lam",
+        name: "LAM web avatar (zip)",
+        extensions: &["zip"],
+        sniff: crate::lam::sniff,
+        read: Some(crate::lam::read),
+        write: None,
+        lossless: false,
+    },
+    Format {
+        id: "gltf",
+        name: "glTF 2.0 with KHR_gaussian_splatting",
+        extensions: &["glb", "gltf"],
+        sniff: crate::gltf::sniff,
+        read: Some(crate::gltf::read),
+        write: Some(Writer::File(crate::gltf::write)),
+        lossless: false,
+    },
+];
 
 /// The format with this id or file-name ending.
 pub fn format_by_name(name: &str) -> Option<&'static Format> {
