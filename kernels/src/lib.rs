@@ -1,1 +1,5 @@
-//! The arithmetic of Gaussian avatars. See `ARCHITECTURE.md` at the repository root.
+//! The arithmetic of Gaussian avatars: rasterise, compare, pose. See `ARCHITECTURE.md` at the repository root.
+
+pub mod orbit;
+pub mod psnr;
+pub mod raster;
