@@ -82,8 +82,16 @@ pub struct UnknownChunk {
     pub kind: [u8; 4],
     /// Stored bytes, as they were.
     pub data: Vec<u8>,
-    /// Its row in the directory it came from.
+    /// Its row in the directory it came from, with offset 0.
     pub entry: crate::gav::Entry,
+}
+
+impl UnknownChunk {
+    /// A well-formed chunk of one block that holds `payload`, for producers with data of their own. The case of the letters of
+    /// `kind` says whether others may skip and copy it.
+    pub fn new(kind: [u8; 4], payload: &[u8]) -> Self {
+        crate::gav::opaque_chunk(kind, payload)
+    }
 }
 
 impl Avatar {

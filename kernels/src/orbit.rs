@@ -37,7 +37,8 @@ impl Framing {
     /// percentile along each axis; `None` when no centre is finite or all coincide.
     pub fn of(splats: &Splats) -> Option<Self> {
         let finite = |i: &usize| splats.means[*i].iter().all(|v| v.is_finite());
-        let mut indices: Vec<usize> = (0..splats.len()).filter(|&i| splats.opacity_logits[i] > 0.0).filter(finite).collect();
+        let mut indices: Vec<usize> =
+            (0..splats.len()).filter(|&i| splats.opacity_logits[i] > 0.0).filter(finite).collect();
         if indices.is_empty() {
             indices = (0..splats.len()).filter(finite).collect();
         }
@@ -103,8 +104,9 @@ fn orbit_camera(frame: Frame, framing: Framing, azimuth: f64, elevation: f64, di
 /// [`Error::Usage`] when the avatar has no two distinct finite splats.
 pub fn orbit_cameras(avatar: &Avatar, size: u32) -> Result<Vec<Camera>> {
     let splats = crate::psnr::displayed_splats(avatar)?;
-    let framing = Framing::of(&splats)
-        .ok_or_else(|| Error::usage("cannot place cameras around an avatar without extent: no two splats differ in position"))?;
+    let framing = Framing::of(&splats).ok_or_else(|| {
+        Error::usage("cannot place cameras around an avatar without extent: no two splats differ in position")
+    })?;
     Ok((0..VIEWS)
         .map(|k| {
             let azimuth = k as f64 * AZIMUTH_STEP + AZIMUTH_START;

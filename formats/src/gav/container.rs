@@ -386,6 +386,23 @@ fn check_overlap(entries: &[Entry], header: &Header) -> Result<()> {
     Ok(())
 }
 
+/// See [`crate::UnknownChunk::new`].
+pub(crate) fn opaque_chunk(kind: [u8; 4], payload: &[u8]) -> crate::UnknownChunk {
+    let mut data = (payload.len() as u32).to_le_bytes().to_vec();
+    data.extend_from_slice(&(xxh3_64(payload) as u32).to_le_bytes());
+    let entry = Entry {
+        kind,
+        decoded_bytes: payload.len() as u64,
+        block_elements: 1,
+        elements: 1,
+        head_hash: xxh3_64(&data),
+        stored_bytes: (data.len() + payload.len()) as u64,
+        ..Entry::default()
+    };
+    data.extend_from_slice(payload);
+    crate::UnknownChunk { kind, data, entry }
+}
+
 /// A chunk ready to be written: its head's parameters and its finished blocks.
 #[derive(Debug, Clone, Default)]
 pub struct Chunk {

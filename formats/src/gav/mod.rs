@@ -22,6 +22,7 @@ mod symbols;
 mod tensors;
 mod write;
 
+pub(crate) use container::opaque_chunk;
 pub use container::{Entry, Header, MAGIC, VERSION, feature};
 pub use layer::Attribute;
 pub use read::{Reader, read, sniff};

@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
                 kind if !is_known(kind) => avatar.unknown.push(UnknownChunk {
                     kind: *kind,
                     data: container.stored(entry).to_vec(),
-                    entry: entry.clone(),
+                    entry: Entry { offset: 0, ..entry.clone() },
                 }),
                 _ => {}
             }

@@ -140,7 +140,7 @@ fn add_every_extra(avatar: &mut Avatar) {
     avatar.meta.training_resolution = Some([512, 512]);
     avatar.meta.provenance = vec![Provenance { action: "generated".into(), agent: "gav".into(), ..Default::default() }];
     avatar.meta.extra.insert("note".into(), serde_json::json!({ "kept": [1, 2.5, "three"] }));
-    avatar.unknown = vec![UnknownChunk { kind: *b"deMo", data: (0..77).collect() }];
+    avatar.unknown = vec![UnknownChunk::new(*b"deMo", &(0..77).collect::<Vec<u8>>())];
 }
 
 fn skinned(seed: u64, with_morphs: bool) -> Avatar {

@@ -189,9 +189,7 @@ impl<'a> View<'a> {
             return None;
         }
         let opacity = match model {
-            RenderModel::Antialiased => {
-                opacity * ((sharp_xx * sharp_yy - xy * xy) / determinant).max(0.0).sqrt()
-            }
+            RenderModel::Antialiased => opacity * ((sharp_xx * sharp_yy - xy * xy) / determinant).max(0.0).sqrt(),
             RenderModel::Classic | RenderModel::Surfel => opacity,
         };
         let mid = 0.5 * (xx + yy);
