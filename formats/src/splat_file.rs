@@ -12,18 +12,15 @@ use crate::{
 
 /// Bytes of one splat.
 const RECORD: usize = 32;
-/// Smallest scale that has a logarithm here, e^-20, as in surfel PLY files.
-const SMALLEST_SCALE: f32 = 2.061_153_6e-9;
-
 /// The format has no signature: the name decides, and the head, which is whole or cut at a multiple of 32 bytes.
 pub(crate) fn sniff(name: &str, head: &[u8]) -> bool {
     name.ends_with(".splat") && !head.is_empty() && head.len().is_multiple_of(RECORD)
 }
 
-/// Natural logarithm of a linear scale; zero and below give −20.
+/// Natural logarithm of a linear scale; zero and below give that of the smallest normal number, about −87.
 pub(crate) fn log_of_scale(scale: f32) -> f32 {
     // NaN stays NaN, unlike with `max`
-    if scale < SMALLEST_SCALE { SMALLEST_SCALE.ln() } else { scale.ln() }
+    if scale < f32::MIN_POSITIVE { f32::MIN_POSITIVE.ln() } else { scale.ln() }
 }
 
 /// Reads a `.splat` file, in RDF.
