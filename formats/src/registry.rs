@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::{
-    Avatar, Error, Frame, Limits, Result, Source, gav,
+    Avatar, Error, Frame, Limits, Result, Source, gav, ksplat, ply,
     sink::{WriteSeek, write_file_atomically, write_folder_atomically},
+    splat_file,
 };
 
 /// One file format: how to recognise, read and write it.
@@ -33,6 +34,13 @@ pub type ReadFn = fn(&Source, &ReadOptions) -> Result<Avatar>;
 pub enum Writer {
     /// One file.
     File(fn(&Avatar, &mut dyn WriteSeek, &WriteOptions) -> Result<()>),
+    /// One file, and further files of fixed names beside it where the format prescribes some.
+    FileAndSiblings {
+        /// Writes the file itself.
+        file: fn(&Avatar, &mut dyn WriteSeek, &WriteOptions) -> Result<()>,
+        /// Names and bytes of the files beside it; often none.
+        siblings: fn(&Avatar, &WriteOptions) -> Result<Vec<(String, Vec<u8>)>>,
+    },
     /// A folder of files with these names.
     Folder(fn(&Avatar, &WriteOptions) -> Result<Vec<(String, Vec<u8>)>>),
 }
@@ -91,6 +99,42 @@ pub static FORMATS: &[Format] = &[
         write: Some(Writer::File(crate::gltf::write)),
         lossless: false,
     },
+    Format {
+        id: "compressed-ply",
+        name: "PlayCanvas compressed PLY",
+        extensions: &["compressed.ply"],
+        sniff: ply::compressed::sniff,
+        read: Some(ply::compressed::read),
+        write: Some(Writer::File(ply::compressed::write)),
+        lossless: false,
+    },
+    Format {
+        id: "ply",
+        name: "3D Gaussian splatting PLY, with the dialects of GaussianAvatars, STGA and RGBAvatar",
+        extensions: &["ply"],
+        sniff: ply::sniff,
+        read: Some(ply::read),
+        write: Some(Writer::FileAndSiblings { file: ply::write, siblings: ply::siblings }),
+        lossless: true,
+    },
+    Format {
+        id: "ksplat",
+        name: "mkkellogg .ksplat",
+        extensions: &["ksplat"],
+        sniff: ksplat::sniff,
+        read: Some(ksplat::read),
+        write: None,
+        lossless: false,
+    },
+    Format {
+        id: "splat",
+        name: "antimatter15 .splat",
+        extensions: &["splat"],
+        sniff: splat_file::sniff,
+        read: Some(splat_file::read),
+        write: Some(Writer::File(splat_file::write)),
+        lossless: false,
+    },
 ];
 
 /// The format with this id or file-name ending.
@@ -144,14 +188,40 @@ pub fn save(avatar: &Avatar, path: impl AsRef<Path>, format: &Format, options: &
     match format.write {
         None => Err(Error::usage(format!("{} can be read, not written", format.name))),
         Some(Writer::File(write)) => write_file_atomically(path, |sink| write(avatar, sink, options)),
+        Some(Writer::FileAndSiblings { file, siblings }) => {
+            save_siblings(path, &siblings(avatar, options)?)?;
+            write_file_atomically(path, |sink| file(avatar, sink, options))
+        }
         Some(Writer::Folder(write)) => write_folder_atomically(path, &write(avatar, options)?),
     }
 }
 
-/// Writes an avatar to memory; folder formats are refused.
+/// Writes the files that belong beside `path`. Their names are the format's choice, not the user's, so a different file
+/// of such a name is never replaced.
+fn save_siblings(path: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
+    for (name, bytes) in files {
+        let sibling = path.with_file_name(name);
+        match std::fs::read(&sibling) {
+            Ok(found) if found == *bytes => {}
+            Ok(_) => {
+                return Err(Error::usage(format!(
+                    "{}: will not replace this file, which belongs beside the one to be written; choose another folder or remove it",
+                    sibling.display()
+                )));
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                write_file_atomically(&sibling, |sink| Ok(sink.write_all(bytes)?))?;
+            }
+            Err(e) => return Err(Error::io(sibling, e)),
+        }
+    }
+    Ok(())
+}
+
+/// Writes an avatar to memory, without the files that some formats have beside it; folder formats are refused.
 pub fn to_bytes(avatar: &Avatar, format: &Format, options: &WriteOptions) -> Result<Vec<u8>> {
     match format.write {
-        Some(Writer::File(write)) => {
+        Some(Writer::File(write) | Writer::FileAndSiblings { file: write, .. }) => {
             avatar.validate()?;
             let mut sink = std::io::Cursor::new(Vec::new());
             write(avatar, &mut sink, options)?;
