@@ -95,11 +95,13 @@ pub fn read(source: &Source, options: &ReadOptions) -> Result<Avatar> {
     }
     if let (Some(sh), true) = (sh, !rest.is_empty()) {
         let coefficients = rest.len() / 3;
-        for (row, out) in sh.rows.chunks_exact(sh.stride).zip(splats.sh_rest.chunks_exact_mut(rest.len())) {
-            for (index, column) in rest.iter().enumerate() {
-                out[index % coefficients * 3 + index / coefficients] = unpack_sh(row[column.offset]);
-            }
-        }
+        splats.sh_rest.par_chunks_exact_mut(rest.len()).zip(sh.rows.par_chunks_exact(sh.stride)).for_each(
+            |(out, row)| {
+                for (channel, plane) in rest.chunks_exact(coefficients).enumerate() {
+                    plane.iter().enumerate().for_each(|(k, c)| out[k * 3 + channel] = unpack_sh(row[c.offset]));
+                }
+            },
+        );
     }
     let comments = Comments::parse(&ply.header.comments);
     let mut avatar = Avatar::new(splats, options.frame.or(comments.frame).unwrap_or(Frame::RDF));
@@ -147,13 +149,13 @@ pub fn write(avatar: &Avatar, sink: &mut dyn WriteSeek, options: &WriteOptions) 
         .map(|(k, name)| SourceColumn::strided(*name, DType::U32, packed, 4 * k, 16))
         .collect();
     let (coefficients, width) = (splats.sh_rest_count(), splats.sh_rest_count() * 3);
-    let sh: Vec<u8> = order
-        .par_iter()
-        .flat_map_iter(|i| {
-            let row = &splats.sh_rest[*i as usize * width..][..width];
-            (0..width).map(move |index| pack_sh(row[index % coefficients * 3 + index / coefficients]))
-        })
-        .collect();
+    let mut sh = vec![0u8; order.len() * width];
+    sh.par_chunks_mut(width.max(1)).zip(&order).for_each(|(out, i)| {
+        let row = &splats.sh_rest[*i as usize * width..][..width];
+        for (channel, plane) in out.chunks_exact_mut(coefficients).enumerate() {
+            plane.iter_mut().enumerate().for_each(|(k, byte)| *byte = pack_sh(row[k * 3 + channel]));
+        }
+    });
     let sh_columns: Vec<_> =
         (0..width).map(|k| SourceColumn::strided(format!("f_rest_{k}"), DType::U8, &sh, k, width)).collect();
 

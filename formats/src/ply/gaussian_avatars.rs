@@ -24,6 +24,8 @@ const SIDE_FILE: &str = "flame_param.npz";
 const CLIP: &str = "flame_param";
 /// Frames per second at which the official viewer plays.
 const FRAMES_PER_SECOND: u32 = 25;
+/// What precedes a parameter group in the names of drivers and tracks.
+const FAMILY: &str = "flame.";
 /// Member of the side file, parameter group of the template, length.
 const GROUPS: [(&str, &str, usize); 6] = [
     ("expr", "expression", 100),
@@ -115,7 +117,7 @@ fn track(npz: &Npz, member: &str, group: &str, width: Option<usize>) -> Result<O
         return Ok(None);
     }
     Ok(Some(Track {
-        target: group.to_owned(),
+        target: format!("{FAMILY}{group}"),
         width: found as u32,
         interpolation: Interpolation::Linear,
         ticks: (0..frames as u32).collect(),
@@ -136,10 +138,11 @@ pub(super) fn write(
     write_vertices(sink, comments, avatar.splats.len(), &columns)
 }
 
-/// `flame_param.npz` with the clip of that name, or the first one that moves `expression`; the keys of its expression
-/// are the frames. Without clip and identity there is nothing to write.
+/// `flame_param.npz` with the clip of that name, or the first one that moves `flame.expression`; the keys of its
+/// expression are the frames. Without clip and identity there is nothing to write.
 pub(super) fn siblings(avatar: &Avatar) -> Result<Vec<(String, Vec<u8>)>> {
-    let moves = |clip: &&Clip| clip.tracks.iter().any(|t| t.target == "expression");
+    let is = |track: &Track, group: &str| track.target.strip_prefix(FAMILY).unwrap_or(&track.target) == group;
+    let moves = |clip: &&Clip| clip.tracks.iter().any(|t| is(t, "expression"));
     let named = avatar.clips.iter().find(|c| c.name == CLIP);
     let clip = named.or_else(|| avatar.clips.iter().find(moves));
     let constants = avatar.template.as_ref().map_or(&[][..], |t| &t.constants);
@@ -148,16 +151,16 @@ pub(super) fn siblings(avatar: &Avatar) -> Result<Vec<(String, Vec<u8>)>> {
         return Ok(Vec::new());
     }
     let tracks = clip.map_or(&[][..], |c| &c.tracks);
-    let main = tracks.iter().find(|t| t.target == "expression").or(tracks.first());
+    let main = tracks.iter().find(|t| is(t, "expression")).or(tracks.first());
     let ticks = main.map_or_else(|| vec![0], |t| t.ticks.clone());
     let vertices = match constant(STATIC_OFFSET).map(Vec::len) {
         Some(length) if length > 0 && length % 3 == 0 => length / 3,
         _ => avatar.template.as_ref().map_or(5143, |t| t.vertex_count as usize),
     };
-    let sampled = |target: &str, width: usize| -> Result<Vec<f32>> {
-        let Some(track) = tracks.iter().find(|t| t.target == target) else { return Ok(vec![0.0; ticks.len() * width]) };
+    let sampled = |group: &str, width: usize| -> Result<Vec<f32>> {
+        let Some(track) = tracks.iter().find(|t| is(t, group)) else { return Ok(vec![0.0; ticks.len() * width]) };
         if track.width as usize != width {
-            return Err(Error::usage(format!("track `{target}` has {} values per key, not {width}", track.width)));
+            return Err(Error::usage(format!("track `{group}` has {} values per key, not {width}", track.width)));
         }
         Ok(ticks.iter().flat_map(|tick| sample(track, *tick)).collect())
     };

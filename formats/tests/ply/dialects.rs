@@ -70,7 +70,7 @@ fn triangle_numbers_must_be_whole_and_not_negative() {
 fn performance(frames: usize) -> Clip {
     let mut random = Random(5);
     let track = |(target, width): (&str, usize)| Track {
-        target: target.to_owned(),
+        target: format!("flame.{target}"),
         width: width as u32,
         interpolation: Interpolation::Linear,
         ticks: (0..frames as u32).collect(),
