@@ -11,7 +11,7 @@
 mod head;
 mod rigs;
 
-pub use head::{HeadOptions, head, head_rigged};
+pub use head::{HeadOptions, head, head_rigged, head_with};
 pub use rigs::{RigSample, every_rig};
 
 use std::f64::consts::TAU;
