@@ -29,11 +29,13 @@ mod meta;
 pub mod npy;
 pub mod ply;
 mod registry;
+mod rest;
 pub mod rig;
 pub mod sink;
 mod source;
 mod splat_file;
 mod splats;
+mod spz;
 pub mod synthetic;
 mod template;
 
