@@ -32,6 +32,7 @@ mod registry;
 mod rest;
 pub mod rig;
 pub mod sink;
+mod sog;
 mod source;
 mod splat_file;
 mod splats;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{
     Avatar, Error, Frame, Limits, Result, Source, gav, ksplat, ply,
     sink::{WriteSeek, write_file_atomically, write_folder_atomically},
-    splat_file, spz,
+    sog, splat_file, spz,
 };
 
 /// One file format: how to recognise, read and write it.
@@ -90,6 +90,33 @@ pub static FORMATS: &[Format] = &[
         sniff: spz::sniff,
         read: Some(spz::read),
         write: Some(Writer::File(spz::write)),
+        lossless: false,
+    },
+    Format {
+        id: "sog",
+        name: "SOG bundle (PlayCanvas)",
+        extensions: &["sog"],
+        sniff: sog::sniff_bundle,
+        read: Some(sog::read),
+        write: Some(Writer::File(sog::write)),
+        lossless: false,
+    },
+    Format {
+        id: "sog-lod",
+        name: "streamed SOG (PlayCanvas)",
+        extensions: &["lod-meta.json"],
+        sniff: sog::sniff_streamed,
+        read: Some(sog::read_streamed),
+        write: None,
+        lossless: false,
+    },
+    Format {
+        id: "sog-folder",
+        name: "SOG folder (PlayCanvas)",
+        extensions: &["sog-folder"],
+        sniff: sog::sniff_folder,
+        read: Some(sog::read),
+        write: Some(Writer::Folder(sog::write_folder)),
         lossless: false,
     },
     Format {
