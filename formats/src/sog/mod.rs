@@ -68,8 +68,7 @@ pub(crate) fn read_streamed(source: &Source, options: &ReadOptions) -> Result<Av
     lod::read(source, options)
 }
 
-/// Writes the rest pose as a bundle. Members are stored, not deflated: they are compressed already, and some viewers
-/// read nothing else.
+/// Writes the rest pose as a bundle. Members are stored, not deflated, as the reference writer does.
 ///
 /// # Errors
 /// [`Error::Usage`] when there is no splat, or more than images of 16383² texels hold.

@@ -52,7 +52,7 @@ pub(crate) fn read(source: &Source, options: &ReadOptions) -> Result<Avatar> {
 /// Writes the rest pose as version `options.spz_version` (4 unless it says otherwise).
 ///
 /// `options.frame` chooses the stored axes; any other than RUB is recorded in a coordinate-system extension, which
-/// readers before mid-2026 ignore.
+/// older readers ignore.
 ///
 /// # Errors
 /// [`Error::Usage`] when there is no splat, when the axes are none of the sixteen that SPZ knows, when an option is
