@@ -29,11 +29,14 @@ mod meta;
 pub mod npy;
 pub mod ply;
 mod registry;
+mod rest;
 pub mod rig;
 pub mod sink;
+mod sog;
 mod source;
 mod splat_file;
 mod splats;
+mod spz;
 pub mod synthetic;
 mod template;
 

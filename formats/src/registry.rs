@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{
     Avatar, Error, Frame, Limits, Result, Source, gav, ksplat, ply,
     sink::{WriteSeek, write_file_atomically, write_folder_atomically},
-    splat_file,
+    sog, splat_file, spz,
 };
 
 /// One file format: how to recognise, read and write it.
@@ -68,6 +68,8 @@ pub struct WriteOptions {
     /// SPZ: fractional bits of positions; `None` chooses them so that the position step is below a quarter of the
     /// smallest visible splats, at least the reference writer's 12.
     pub spz_fractional_bits: Option<u8>,
+    /// SPZ: version of the container, 2 to 4; `None` means 4. Older ones are for viewers that know no other.
+    pub spz_version: Option<u8>,
 }
 
 /// Every format, in the order in which they are tried.
@@ -80,6 +82,42 @@ pub static FORMATS: &[Format] = &[
         read: Some(gav::read),
         write: Some(Writer::File(|avatar, sink, options| gav::write(avatar, sink, &options.gav))),
         lossless: true,
+    },
+    Format {
+        id: "spz",
+        name: "SPZ (Niantic Spatial)",
+        extensions: &["spz"],
+        sniff: spz::sniff,
+        read: Some(spz::read),
+        write: Some(Writer::File(spz::write)),
+        lossless: false,
+    },
+    Format {
+        id: "sog",
+        name: "SOG bundle (PlayCanvas)",
+        extensions: &["sog"],
+        sniff: sog::sniff_bundle,
+        read: Some(sog::read),
+        write: Some(Writer::File(sog::write)),
+        lossless: false,
+    },
+    Format {
+        id: "sog-lod",
+        name: "streamed SOG (PlayCanvas)",
+        extensions: &["lod-meta.json"],
+        sniff: sog::sniff_streamed,
+        read: Some(sog::read_streamed),
+        write: None,
+        lossless: false,
+    },
+    Format {
+        id: "sog-folder",
+        name: "SOG folder (PlayCanvas)",
+        extensions: &["sog-folder"],
+        sniff: sog::sniff_folder,
+        read: Some(sog::read),
+        write: Some(Writer::Folder(sog::write_folder)),
+        lossless: false,
     },
     Format {
         id: "lam",
