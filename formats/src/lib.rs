@@ -36,6 +36,7 @@ mod splat_file;
 mod splats;
 pub mod synthetic;
 mod template;
+pub mod validate;
 
 pub use attribute::{DType, UserAttribute};
 pub use avatar::{Avatar, ColorSpace, RestPose, Thumbnail, UnknownChunk};
