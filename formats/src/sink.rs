@@ -76,7 +76,10 @@ pub fn write_folder_atomically(folder: &Path, files: &[(String, Vec<u8>)]) -> Re
         if folder.exists() {
             fs::rename(folder, &old).map_err(|e| Error::io(folder, e))?;
         }
-        fs::rename(&temporary, folder).map_err(|e| Error::io(folder, e))?;
+        fs::rename(&temporary, folder).map_err(|e| {
+            let _ = fs::rename(&old, folder);
+            Error::io(folder, e)
+        })?;
         if old.exists() {
             fs::remove_dir_all(&old).map_err(|e| Error::io(&old, e))?;
         }
