@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use gav_formats::{format_by_path, sink::TEMPORARY_MARKER};
+use gav_formats::{Source, format_by_path, sink::TEMPORARY_MARKER, sniff};
 use walkdir::WalkDir;
 
 use crate::{
@@ -117,10 +117,17 @@ fn found(path: &Path, root: &Path, asset: bool) -> Input {
     Input { path: path.to_path_buf(), root: root.to_path_buf(), relative, found: true, asset }
 }
 
+/// Endings that mostly belong to other files: these count when the bytes look right, too.
+const COMMON_ENDINGS: [&str; 3] = ["zip", "json", "npy"];
+
 /// Does the ending belong to a format that can be read? (`meta.json` counts as part of its folder only.)
 fn is_splat_name(path: &Path) -> bool {
-    let entry = path.file_name().and_then(OsStr::to_str).is_some_and(|name| ENTRIES.contains(&name));
-    !entry && format_by_path(path).is_some_and(|f| f.read.is_some())
+    let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let (name, ending) = (text(path.file_name()), text(path.extension()));
+    if ENTRIES.contains(&name.as_str()) || !format_by_path(path).is_some_and(|f| f.read.is_some()) {
+        return false;
+    }
+    !COMMON_ENDINGS.contains(&ending.as_str()) || Source::open(path).is_ok_and(|source| sniff(&source).is_ok())
 }
 
 fn is_pattern(path: &Path) -> bool {

@@ -204,8 +204,12 @@ fn same_format(a: &Format, b: &Format) -> bool {
 }
 
 fn has_ending(path: &Path, format: &Format) -> bool {
+    format.extensions.iter().any(|e| has_ending_of(path, e))
+}
+
+fn has_ending_of(path: &Path, ending: &str) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    format.extensions.iter().any(|e| name.ends_with(&format!(".{e}")))
+    name.strip_suffix(ending).is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// For folder formats `out/meta.json` means the folder `out`.
