@@ -108,9 +108,6 @@ pub(crate) struct EncodeArguments {
     /// SPZ: fractional bits of positions [default: by the size of the splats, at least 12]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=24))]
     pub spz_fractional_bits: Option<u8>,
-    /// SPZ: version to write, 2 or 3 for viewers that do not know 4 [default: 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=4))]
-    pub spz_version: Option<u8>,
 }
 
 impl EncodeArguments {
@@ -130,7 +127,6 @@ impl EncodeArguments {
             },
             spz_sh_bits: self.spz_sh_bits,
             spz_fractional_bits: self.spz_fractional_bits,
-            spz_version: self.spz_version,
         }
     }
 }
