@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::Result;
 use clap::Args;
-use gav_formats::{Avatar, BlendWeights, ColorSpace, RenderModel, RigBase, TemplateFamily};
+use gav_formats::{
+    Avatar, BlendWeights, ColorSpace, ReadOptions, RenderModel, RigBase, Source, TemplateFamily, gav::Reader,
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -49,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for (index, input) in inputs.iter().enumerate() {
         let facts = load(&input.path, &options).and_then(|loaded| {
-            let chunks = chunk_sizes(&input.path, loaded.format.id)?;
+            let chunks = chunk_sizes(&input.path, loaded.format.id, &options)?;
             Ok((facts(&input.path, &loaded, &chunks), chunks))
         });
         match facts {
@@ -73,9 +75,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Stored bytes of each chunk of a `.gav` in the order of the file; empty for other formats.
-fn chunk_sizes(_path: &Path, _format: &str) -> Result<Vec<(String, u64)>, Failure> {
-    Ok(Vec::new())
+/// Stored bytes of each type of chunk of a `.gav`, in the order of the file; empty for other formats.
+fn chunk_sizes(path: &Path, format: &str, options: &ReadOptions) -> Result<Vec<(String, u64)>, Failure> {
+    let mut sizes: Vec<(String, u64)> = Vec::new();
+    if format == "gav" {
+        let failed = |e| Failure::at(path, &e);
+        let source = Source::open(path).map_err(failed)?;
+        for entry in Reader::with_options(&source, options).map_err(failed)?.entries() {
+            let kind = String::from_utf8_lossy(&entry.kind).into_owned();
+            match sizes.iter_mut().find(|(name, _)| *name == kind) {
+                Some((_, bytes)) => *bytes += entry.stored_bytes,
+                None => sizes.push((kind, entry.stored_bytes)),
+            }
+        }
+    }
+    Ok(sizes)
 }
 
 /// The facts, in the order in which they are printed.

@@ -185,6 +185,14 @@ fn target(
     if asks_for_folder || out.is_dir() {
         return Ok((Target::Into(out.clone()), named.ok_or_else(need_format)?));
     }
+    if let Some(format) = named.or(by_ending)
+        && has_ending(out, format)
+        && !has_ending_of(out, format.extensions[0])
+        && !is_folder_format(format)
+    {
+        let message = format!("{} is written as .{}, {shown} has another ending", format.name, format.extensions[0]);
+        return Err(refuse(message, "change the ending"));
+    }
     match (named, by_ending) {
         (None, None) => Err(refuse(
             format!("the ending of {shown} says no format"),

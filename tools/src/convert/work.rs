@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
-        Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -66,7 +66,7 @@ pub(super) fn carry_out(arguments: &Arguments, plan: Plan) -> Result<ExitCode> {
     let work: Vec<&Item> = items.iter().filter(|i| i.action == Action::Convert).collect();
     items.iter().filter(|i| i.action == Action::Skip).for_each(|item| report.skipped(item));
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    let jobs = arguments.jobs.map_or(processors, usize::from).min(work.len().max(1));
+    let jobs = arguments.jobs.map_or(processors, usize::from).min(work.len());
     let bars = Bars::new(work.len(), jobs, arguments.quiet || arguments.json);
     let next = AtomicUsize::new(0);
     let panics = Panics::watch();
@@ -99,7 +99,6 @@ pub(super) fn carry_out(arguments: &Arguments, plan: Plan) -> Result<ExitCode> {
         recorded
     });
     bars.clear();
-    drop(panics);
     let recorded = recorded.and(save_all(&mut manifests, true));
     report.finish(start);
     recorded?;
@@ -141,38 +140,43 @@ fn save_all(manifests: &mut std::collections::BTreeMap<PathBuf, Manifest>, force
     manifests.values_mut().try_for_each(|m| m.save(force))
 }
 
-/// Turns panics of items into failures. While it lives, the usual message on standard error is held back.
+/// Turns panics of items into failures. While an item is worked on, the usual message on standard error is held back.
 struct Panics {
-    place: std::sync::Arc<Mutex<String>>,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Items being worked on. A panic may come from any thread of the pool that their decoders share.
+    guarded: AtomicUsize,
+    /// Where the last panic was.
+    place: Mutex<String>,
 }
 
 impl Panics {
     fn watch() -> Self {
-        let place = std::sync::Arc::new(Mutex::new(String::new()));
-        let seen = place.clone();
+        let (seen, usual) = (Arc::new(Seen::default()), panic::take_hook());
+        let hook = seen.clone();
         panic::set_hook(Box::new(move |info| {
+            if hook.guarded.load(Ordering::SeqCst) == 0 {
+                return usual(info);
+            }
             let text = info.location().map(ToString::to_string).unwrap_or_default();
-            seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&text);
+            *hook.place.lock().unwrap_or_else(PoisonError::into_inner) = text;
         }));
-        Self { place }
+        Self { seen }
     }
 
     fn guard<T>(&self, input: &Path, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
-            let place = self.place.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        self.seen.guarded.fetch_add(1, Ordering::SeqCst);
+        let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+        self.seen.guarded.fetch_sub(1, Ordering::SeqCst);
+        outcome.unwrap_or_else(|payload| {
+            let place = self.seen.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let message = format!("{}: internal error: {} ({place})", input.display(), panic_text(&*payload));
             let hint = "this is a bug in gav: please report it together with the file".to_owned();
             Err(Failure { code: "PANIC", message, hint: Some(hint) })
         })
-    }
-}
-
-impl Drop for Panics {
-    fn drop(&mut self) {
-        // not possible, and not wanted, while this thread unwinds
-        if !thread::panicking() {
-            let _ = panic::take_hook();
-        }
     }
 }
 
@@ -203,7 +207,7 @@ impl Bars {
             bar.set_style(style("  {spinner} {wide_msg}"));
             bar
         };
-        let workers = if items > 0 { (0..jobs).map(|_| line()).collect() } else { Vec::new() };
+        let workers = (0..jobs).map(|_| line()).collect();
         Self { all, total, workers }
     }
 
@@ -339,7 +343,6 @@ mod tests {
     fn a_panic_is_the_failure_of_its_item() {
         let panics = Panics::watch();
         let failure = panics.guard::<()>(Path::new("x.ply"), || panic!("index {} of 3", 7)).unwrap_err();
-        drop(panics);
         assert_eq!(failure.code, "PANIC");
         assert!(failure.message.starts_with("x.ply: internal error: index 7 of 3 ("), "{}", failure.message);
         assert!(failure.message.contains("work.rs"), "{}", failure.message);
