@@ -39,6 +39,7 @@ mod splats;
 mod spz;
 pub mod synthetic;
 mod template;
+pub mod validate;
 
 pub use attribute::{DType, UserAttribute};
 pub use avatar::{Avatar, ColorSpace, RestPose, Thumbnail, UnknownChunk};

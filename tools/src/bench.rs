@@ -78,8 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn measure_file(codec: &Codec, path: &Path) -> Result<()> {
     let (source, stem) = open(path)?;
-    let reference =
-        gav_formats::read(&source, &ReadOptions::default()).with_context(|| path.display().to_string())?;
+    let reference = gav_formats::read(&source, &ReadOptions::default()).with_context(|| path.display().to_string())?;
     let count = reference.splats.len();
     // one core: what a batch of many files sees per file
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
@@ -91,9 +90,12 @@ fn measure_file(codec: &Codec, path: &Path) -> Result<()> {
         );
     }
     let mut lines = vec![
-        ["format", "bytes", "B/splat", "enc M/s", "dec M/s", "pos rms", "ln s rms", "cov rel", "rot °", "op rms", "rgb rms", "SH rms", "PSNR", "min"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "format", "bytes", "B/splat", "enc M/s", "dec M/s", "pos rms", "ln s rms", "cov rel", "rot °", "op rms",
+            "rgb rms", "SH rms", "PSNR", "min",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for row in &mut rows {
         let errors = compare(&reference, &row.decoded)?;
@@ -196,7 +198,13 @@ fn own(name: &str, id: &str, avatar: &Avatar, options: &WriteOptions) -> Result<
         let decoded = gav_formats::read(&source, &ReadOptions::default())?;
         let decode_seconds = started.elapsed().as_secs_f64();
         best = Some(match best {
-            None => Row { name: name.to_owned(), bytes: length, encode_seconds: Some(encode_seconds), decode_seconds, decoded },
+            None => Row {
+                name: name.to_owned(),
+                bytes: length,
+                encode_seconds: Some(encode_seconds),
+                decode_seconds,
+                decoded,
+            },
             Some(row) => Row {
                 encode_seconds: row.encode_seconds.map(|s| s.min(encode_seconds)),
                 decode_seconds: row.decode_seconds.min(decode_seconds),
@@ -222,5 +230,11 @@ fn theirs(path: &Path, frame: Frame) -> Result<Row> {
         decoded = Some(gav_formats::read(&source, &options).with_context(|| path.display().to_string())?);
         decode_seconds = decode_seconds.min(started.elapsed().as_secs_f64());
     }
-    Ok(Row { name: String::new(), bytes: source.len(), encode_seconds: None, decode_seconds, decoded: decoded.expect("read") })
+    Ok(Row {
+        name: String::new(),
+        bytes: source.len(),
+        encode_seconds: None,
+        decode_seconds,
+        decoded: decoded.expect("read"),
+    })
 }

@@ -1,5 +1,91 @@
-//! temporary
-mod bench; mod text;
-use clap::Parser;
-#[derive(Parser)] struct A { #[command(flatten)] a: bench::Arguments }
-fn main() -> std::process::ExitCode { bench::run(&A::parse().a).unwrap() }
+//! `gav`: the command line of the suite. One file a command; what they share is in `failure` (messages, hints, exit codes),
+//! `inputs` (files, folders, patterns), `reading` (options of decoders) and `text` (numbers and tables for people).
+
+mod bench;
+mod completions;
+mod convert;
+mod demo;
+mod diff;
+mod failure;
+mod formats;
+mod info;
+mod inputs;
+mod man;
+mod reading;
+mod text;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Convert, inspect, validate and compare Gaussian avatars.
+#[derive(Parser)]
+#[command(name = "gav", version, max_term_width = 110, after_help = EXAMPLES, subcommand_required = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  gav demo                               make a sample avatar in every format and compare them
+  gav convert head.ply -o head.gav       compress one file
+  gav convert captures --to spz -o out   convert a folder, keeping its structure
+  gav info head.gav                      what is in it
+  gav diff head.ply head.gav             what the compression cost
+
+Exit codes:
+  0  everything was done
+  1  something failed: a file could not be read or written, is invalid, or differs too much
+  2  the command line asks for something impossible; nothing was done";
+
+#[derive(Subcommand)]
+enum Command {
+    Convert(convert::Arguments),
+    Info(info::Arguments),
+    Validate(validate::Arguments),
+    Diff(diff::Arguments),
+    Demo(demo::Arguments),
+    Bench(bench::Arguments),
+    Formats(formats::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Convert(arguments) => convert::run(arguments),
+        Command::Info(arguments) => info::run(&arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Formats(arguments) => formats::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
+    };
+    match outcome {
+        Ok(code) => code,
+        // the reader of our output (`gav info … | head`) has seen enough
+        Err(error) if failure::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => failure::print(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_command_shows_examples() {
+        let mut command = super::Cli::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands_mut() {
+            let name = sub.get_name().to_owned();
+            let help = sub.render_long_help().to_string();
+            assert!(help.contains("Examples:"), "{name} has no examples");
+            assert!(help.contains("Exit codes:"), "{name} does not say its exit codes");
+        }
+    }
+}

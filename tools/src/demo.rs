@@ -1,0 +1,241 @@
+//! `gav demo`: a sample avatar in every format, with the price of each.
+
+use std::{
+    fs,
+    io::{self, BufWriter, IsTerminal, Write},
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use gav_formats::{
+    Avatar, Comparison, EncodeOptions, FORMATS, Format, Profile, ReadOptions, WriteOptions, Writer, compare, save,
+    synthetic,
+};
+use gav_kernels::{
+    orbit::{Framing, look_at},
+    psnr::{Psnr, displayed_splats, orbit_psnr},
+    raster::{self, Image},
+};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use crate::{
+    diff::error,
+    failure::{self, Failure},
+    reading::{disk_bytes, load},
+    text::{self, table},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  gav demo
+  gav demo -o /tmp/demo --splats 20000
+  gav demo --json | jq 'select(.format) | {format, bytesPerSplat, psnr}'
+
+Exit codes:
+  0  every format was written and read back
+  1  some format failed";
+
+/// Make a sample avatar, write it in every format and compare them
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Folder for the files; it is made if needed, and files of an earlier demo are replaced
+    #[arg(short, long, value_name = "DIR", default_value = "gav-demo")]
+    output: PathBuf,
+    /// Splats of the sample
+    #[arg(long, value_name = "N", default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    splats: u32,
+    /// One JSON object a line for each file
+    #[arg(long)]
+    json: bool,
+    /// No progress bar
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// One file to write.
+struct Sample {
+    /// What the table calls it.
+    name: String,
+    path: PathBuf,
+    format: &'static Format,
+    options: WriteOptions,
+}
+
+/// What one file costs.
+struct Price {
+    bytes: u64,
+    write_seconds: f64,
+    read_seconds: f64,
+    errors: Comparison,
+    psnr: Psnr,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let folder = &arguments.output;
+    fs::create_dir_all(folder).with_context(|| format!("{}: cannot make this folder", folder.display()))?;
+    let avatar = synthetic::head_rigged(arguments.splats as usize, 1);
+    let samples = samples(folder);
+    let hidden = arguments.quiet || arguments.json || !io::stderr().is_terminal();
+    let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(samples.len() as u64 + 1), target);
+    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len}  {msg}") {
+        bar.set_style(style);
+    }
+    bar.set_message("portrait");
+    let portrait = folder.join("portrait.png");
+    write_png(&portrait, &draw(&avatar)?)?;
+    bar.inc(1);
+    let mut prices = Vec::new();
+    for sample in &samples {
+        bar.set_message(sample.name.clone());
+        prices.push(price(&avatar, sample));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    report(arguments, &avatar, &samples, &prices, &portrait)
+}
+
+/// `.gav` in every profile, and every other writable format.
+fn samples(folder: &Path) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for format in FORMATS.iter().filter(|f| f.write.is_some()) {
+        if format.id == "gav" {
+            for (name, profile) in Profile::ALL {
+                let options =
+                    WriteOptions { gav: EncodeOptions { profile, ..Default::default() }, ..Default::default() };
+                let path = folder.join(format!("head.{name}.gav"));
+                samples.push(Sample { name: format!("gav {name}"), path, format, options });
+            }
+            continue;
+        }
+        let name = match format.write {
+            Some(Writer::Folder(_)) => format!("head-{}", format.id),
+            // two formats may share an ending
+            _ if FORMATS.iter().any(|f| f.id != format.id && f.extensions.first() == format.extensions.first()) => {
+                format!("head-{}.{}", format.id, format.extensions[0])
+            }
+            _ => format!("head.{}", format.extensions[0]),
+        };
+        samples.push(Sample {
+            name: format.id.to_owned(),
+            path: folder.join(name),
+            format,
+            options: WriteOptions::default(),
+        });
+    }
+    samples
+}
+
+/// Writes one sample, reads it back and compares.
+fn price(avatar: &Avatar, sample: &Sample) -> Result<Price, Failure> {
+    let work = || {
+        let failed = |e: gav_formats::Error| Failure::at(&sample.path, &e);
+        let start = Instant::now();
+        save(avatar, &sample.path, sample.format, &sample.options).map_err(failed)?;
+        let write_seconds = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let back = load(&sample.path, &ReadOptions::default())?.avatar;
+        let read_seconds = start.elapsed().as_secs_f64();
+        let errors = compare(avatar, &back).map_err(failed)?;
+        let psnr = orbit_psnr(avatar, &back).map_err(failed)?;
+        Ok(Price { bytes: disk_bytes(&sample.path), write_seconds, read_seconds, errors, psnr })
+    };
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let message = format!("{}: internal error", sample.path.display());
+        Err(Failure { code: "PANIC", message, hint: Some("this is a bug in gav: please report it".to_owned()) })
+    })
+}
+
+/// The avatar from the front, a little from the side, on a light grey.
+fn draw(avatar: &Avatar) -> Result<Image> {
+    let splats = displayed_splats(avatar)?;
+    let framing = Framing::of(&splats).context("the sample has no extent")?;
+    let up = avatar.frame.up();
+    let rub = [0.35, 0.1, 1.0].map(|v| v * 3.1 * framing.extent / 1.064);
+    let to_frame = avatar.frame.from_frame(gav_formats::Frame::RUB);
+    let eye = std::array::from_fn(|r| framing.center[r] + (0..3).map(|c| to_frame[r][c] * rub[c]).sum::<f64>());
+    let size = 768;
+    let camera = look_at(eye, framing.center, up, 1.2 * f64::from(size), size, size);
+    Ok(raster::render(&splats, &camera, avatar.render_model, [0.93; 3]))
+}
+
+fn write_png(path: &Path, image: &Image) -> Result<()> {
+    let failed = || format!("{}: cannot write the picture", path.display());
+    let file = BufWriter::new(fs::File::create(path).with_context(failed)?);
+    let mut encoder = png::Encoder::new(file, image.width, image.height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.write_header().and_then(|mut w| w.write_image_data(&image.to_rgb8())).with_context(failed)
+}
+
+fn report(
+    arguments: &Arguments,
+    avatar: &Avatar,
+    samples: &[Sample],
+    prices: &[Result<Price, Failure>],
+    portrait: &Path,
+) -> Result<ExitCode> {
+    let count = avatar.splats.len();
+    let mut out = io::stdout().lock();
+    let headings = [
+        "format", "bytes", "B/splat", "write", "read", "position", "ln-scale", "angle", "opacity", "rgb", "PSNR",
+        "worst", "file",
+    ];
+    let mut rows = vec![headings.map(str::to_owned).to_vec()];
+    for (sample, price) in samples.iter().zip(prices) {
+        let Ok(price) = price else { continue };
+        let per_splat = price.bytes as f64 / count as f64;
+        if arguments.json {
+            let line = json!({"format": sample.name, "file": sample.path, "bytes": price.bytes,
+                "bytesPerSplat": per_splat, "writeSeconds": price.write_seconds, "readSeconds": price.read_seconds,
+                "errors": price.errors, "psnr": {"mean": price.psnr.mean, "min": price.psnr.min}});
+            writeln!(out, "{line}")?;
+            continue;
+        }
+        let (e, milliseconds) = (&price.errors, |s: f64| format!("{} ms", text::significant(s * 1000.0)));
+        rows.push(vec![
+            sample.name.clone(),
+            text::count(price.bytes),
+            text::significant(per_splat),
+            milliseconds(price.write_seconds),
+            milliseconds(price.read_seconds),
+            error(e.position_rms),
+            error(e.log_scale_rms),
+            format!("{}°", error(e.rotation_mean_degrees)),
+            error(e.opacity_rms),
+            error(e.rgb_rms),
+            format!("{:.1} dB", price.psnr.mean),
+            format!("{:.1} dB", price.psnr.min),
+            sample.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        ]);
+    }
+    let failed: Vec<&Failure> = prices.iter().filter_map(|p| p.as_ref().err()).collect();
+    if arguments.json {
+        let line = json!({"type": "summary", "splats": count, "rawBytes": avatar.splats.raw_bytes(), "rig": avatar.rig.name(),
+            "portrait": portrait, "errors": failed});
+        writeln!(out, "{line}")?;
+    } else {
+        let raw = avatar.splats.raw_bytes();
+        writeln!(
+            out,
+            "a head of {} splats, SH degree {}, rig: {}; {} as plain floats\n",
+            text::count(count as u64),
+            avatar.splats.sh_degree,
+            avatar.rig.name(),
+            text::bytes(raw)
+        )?;
+        write!(out, "{}", table(&rows))?;
+        writeln!(out, "\nerrors are rms (angle: mean); PSNR over six views, 120 dB means equal pictures")?;
+        writeln!(out, "files:    {}", arguments.output.display())?;
+        writeln!(out, "portrait: {}", portrait.display())?;
+        failed.iter().for_each(|f| failure::print_lines(&f.message, f.hint.as_deref()));
+    }
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
