@@ -64,24 +64,29 @@ pub(crate) struct Codes {
 }
 
 impl Codes {
-    /// Quantises opacity and scale of every splat and derives the classes as a decoder will.
-    pub fn of(splats: &Splats, quantization: &Quantization) -> Self {
-        let rows: Vec<(u16, [u16; 3], u8, Classes)> = (0..splats.len())
+    /// Quantises opacity and scale of every splat, completes the tables, and derives the classes as a decoder will.
+    pub fn of(splats: &Splats, quantization: &mut Quantization) -> Self {
+        let q = &*quantization;
+        let opacity_class: Vec<u8> = (0..=q.opacity_levels).map(|code| q.opacity_class(code) as u8).collect();
+        let opacity: Vec<u16> = splats.opacity_logits.par_iter().map(|&v| q.opacity_code(v) as u16).collect();
+        let opacity_classes: Vec<u8> = opacity.iter().map(|&code| opacity_class[usize::from(code)]).collect();
+        let scales: Vec<[u16; 3]> = splats
+            .log_scales
+            .par_iter()
+            .zip(&opacity_classes)
+            .map(|(row, &class)| row.map(|s| q.scale_code(s, class.into()) as u16))
+            .collect();
+        quantization.fill_scale_tables(opacity_classes.iter().zip(&scales).map(|(&class, row)| (class, row[0])));
+        let q = &*quantization;
+        let classes = (0..splats.len())
             .into_par_iter()
             .map(|i| {
-                let opacity = quantization.opacity_code(splats.opacity_logits[i]);
-                let class = quantization.opacity_class(opacity);
-                let codes = splats.log_scales[i].map(|s| quantization.scale_code(s, class));
-                let logs = codes.map(|c| quantization.scale_log(c, class).expect("tables cover every splat"));
-                (opacity as u16, codes.map(|c| c as u16), class as u8, quantization.classes(opacity, logs))
+                let class = opacity_classes[i].into();
+                let logs = scales[i].map(|code| q.scale_log(code.into(), class).expect("tables cover every splat"));
+                q.classes(opacity[i].into(), logs)
             })
             .collect();
-        Self {
-            opacity: rows.iter().map(|r| r.0).collect(),
-            scales: rows.iter().map(|r| r.1).collect(),
-            opacity_classes: rows.iter().map(|r| r.2).collect(),
-            classes: rows.iter().map(|r| r.3).collect(),
-        }
+        Self { opacity, scales, opacity_classes, classes }
     }
 }
 

@@ -1,5 +1,9 @@
 //! The canonical ellipsoid: of the 24 rotations that describe the same Gaussian, one that is cheap to store (`spec/gav.md` 7.1).
 
+use std::sync::LazyLock;
+
+use rayon::prelude::*;
+
 use crate::{
     Avatar, RigBase,
     conventions::{IDENTITY_QUATERNION, multiply_quaternions, normalize_quaternion, quaternion_from_matrix},
@@ -10,15 +14,15 @@ use crate::{
 /// After it, `w² + x² ≥ ½`, `|w| ≥ |x|` and `w ≥ 0`: the long axis (x) lies in the half space of its own turn, which is what
 /// the swing–twist coding of rotations needs.
 pub(crate) fn canonical_turn(q: [f64; 4], log_scales: [f32; 3]) -> ([f64; 4], [usize; 3]) {
+    static TURNS: LazyLock<[[f64; 4]; 27]> = LazyLock::new(permutation_turns);
     let mut order = [0, 1, 2];
-    order.sort_by(|&a, &b| log_scales[b].total_cmp(&log_scales[a]).then(a.cmp(&b)));
-    // columns of the permutation, the last negated when it would mirror
-    let odd = matches!(order, [0, 2, 1] | [1, 0, 2] | [2, 1, 0]);
-    let mut permutation = [[0.0; 3]; 3];
-    for (column, &axis) in order.iter().enumerate() {
-        permutation[axis][column] = if odd && column == 2 { -1.0 } else { 1.0 };
+    for (a, b) in [(0, 1), (1, 2), (0, 1)] {
+        // strictly larger moves forward, so that equal scales keep their order
+        if log_scales[order[b]].total_cmp(&log_scales[order[a]]).is_gt() {
+            order.swap(a, b);
+        }
     }
-    let mut p = if order == [0, 1, 2] { IDENTITY_QUATERNION } else { quaternion_from_matrix(&permutation) };
+    let mut p = TURNS[order[0] * 9 + order[1] * 3 + order[2]];
     let mut turned = multiply_quaternions(q, p);
     for (apply, half_turn) in [
         ((|t: &[f64; 4]| t[0] * t[0] + t[1] * t[1] < 0.5) as fn(&[f64; 4]) -> bool, [0.0, 0.0, 1.0, 0.0]),
@@ -33,6 +37,21 @@ pub(crate) fn canonical_turn(q: [f64; 4], log_scales: [f32; 3]) -> ([f64; 4], [u
     (p, order)
 }
 
+/// Quaternions of the rotations that permute the axes, at index 9 a + 3 b + c for the order a, b, c.
+fn permutation_turns() -> [[f64; 4]; 27] {
+    let mut turns = [IDENTITY_QUATERNION; 27];
+    for order in [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        // columns of the permutation, the last negated when it would mirror
+        let odd = matches!(order, [0, 2, 1] | [1, 0, 2] | [2, 1, 0]);
+        let mut permutation = [[0.0; 3]; 3];
+        for (column, &axis) in order.iter().enumerate() {
+            permutation[axis][column] = if odd && column == 2 { -1.0 } else { 1.0 };
+        }
+        turns[order[0] * 9 + order[1] * 3 + order[2]] = quaternion_from_matrix(&permutation);
+    }
+    turns
+}
+
 /// Rewrites every splat in canonical form, together with everything that adds to its rotation.
 ///
 /// Rotations become unit; blendshape deltas are divided by the length that was taken out and turned by the same p, so that
@@ -40,19 +59,29 @@ pub(crate) fn canonical_turn(q: [f64; 4], log_scales: [f32; 3]) -> ([f64; 4], [u
 pub(crate) fn canonicalize(avatar: &mut Avatar) {
     let count = avatar.splats.len();
     let splats = &mut avatar.splats;
-    let mut turns: Vec<([f64; 4], f64)> = Vec::new();
     let keep_turns = avatar.rig.blendshapes.is_some() || matches!(avatar.rig.base, RigBase::Frames(_));
-    for index in 0..count {
-        let raw = splats.rotations[index].map(f64::from);
-        let length = raw.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let turn = |rotation: &mut [f32; 4], log_scales: &mut [f32; 3]| {
+        let raw = rotation.map(f64::from);
         let unit = normalize_quaternion(raw);
-        let (p, order) = canonical_turn(unit, splats.log_scales[index]);
-        splats.rotations[index] = multiply_quaternions(unit, p).map(|v| v as f32);
-        splats.log_scales[index] = order.map(|axis| splats.log_scales[index][axis]);
-        if keep_turns {
-            turns.push((p, if length > 0.0 { length } else { 1.0 }));
-        }
-    }
+        let (p, order) = canonical_turn(unit, *log_scales);
+        *rotation = multiply_quaternions(unit, p).map(|v| v as f32);
+        *log_scales = order.map(|axis| log_scales[axis]);
+        (p, raw)
+    };
+    let rows = splats.rotations.par_iter_mut().zip(&mut splats.log_scales);
+    let turns: Vec<([f64; 4], f64)> = if keep_turns {
+        rows.map(|(rotation, log_scales)| {
+            let (p, raw) = turn(rotation, log_scales);
+            let length = raw.iter().map(|v| v * v).sum::<f64>().sqrt();
+            (p, if length > 0.0 { length } else { 1.0 })
+        })
+        .collect()
+    } else {
+        rows.for_each(|(rotation, log_scales)| {
+            turn(rotation, log_scales);
+        });
+        Vec::new()
+    };
     if let Some(rest) = &mut avatar.rest {
         for (rotation, scales) in rest.rotations.iter_mut().zip(&mut rest.log_scales) {
             let unit = normalize_quaternion(rotation.map(f64::from));

@@ -232,12 +232,14 @@ impl<'a> Layer<'a> {
         done(Attribute::Scales, reader)?;
         let mut classes = Vec::with_capacity(rows);
         for i in 0..rows {
-            let codes = [Some(first[i]), first[i].checked_sub(second[i])];
-            let codes = [codes[0], codes[1], codes[1].and_then(|c| c.checked_sub(third[i]))];
+            // a difference above the code before it wraps to a huge code, which no table holds
+            let middle = first[i].wrapping_sub(second[i]);
+            let codes = [first[i], middle, middle.wrapping_sub(third[i])];
             let mut logs = [0; 3];
             for k in 0..3 {
-                let log = codes[k].and_then(|code| q.scale_log(code, opacity_classes[i].into()));
-                logs[k] = log.ok_or_else(|| bad("CODE", at, format!("scale code {:?} has no entry", codes[k])))?;
+                logs[k] = q
+                    .scale_log(codes[k], opacity_classes[i].into())
+                    .ok_or_else(|| bad("CODE", at, format!("scale code {} has no entry", codes[k] as i32)))?;
                 out.log_scales[i][k] = (f64::from(logs[k]) / LOG_UNIT) as f32;
             }
             classes.push(q.classes(opacities[i], logs));

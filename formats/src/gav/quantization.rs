@@ -59,9 +59,39 @@ pub(crate) struct Quantization {
     pub scale_logs: [Vec<i32>; 2],
     /// ln-scale of code 0 at each opacity class.
     pub zero_scale_logs: Vec<i32>,
-    /// Encoder only: `1 / Δs` and `1 / sref` of the companding curve.
+    /// Encoder only: companded code of class 0 over ln-scale, and opacity code over logit.
+    curves: Option<(Curve, Curve)>,
+    /// Encoder only: step and reference of the companding curve.
     scale_curve: (f64, f64),
 }
+
+/// A smooth function tabulated on an even grid and interpolated linearly: the encoder's logarithms and exponentials at the
+/// price of a look-up. Its error stays below 0.001 codes, far inside the rounding of any quantiser.
+#[derive(Debug, Clone, PartialEq)]
+struct Curve {
+    low: f64,
+    per_unit: f64,
+    values: Vec<f64>,
+}
+
+impl Curve {
+    fn new(low: f64, high: f64, per_unit: f64, f: impl Fn(f64) -> f64) -> Self {
+        let count = ((high - low) * per_unit) as usize + 1;
+        Self { low, per_unit, values: (0..count).map(|i| f(low + i as f64 / per_unit)).collect() }
+    }
+
+    /// The value at `x`, clamped to the ends of the grid.
+    fn at(&self, x: f32) -> f64 {
+        let last = self.values.len() - 1;
+        let place = ((f64::from(x) - self.low) * self.per_unit).clamp(0.0, last as f64);
+        let index = (place as usize).min(last - 1);
+        let share = place - index as f64;
+        self.values[index] + share * (self.values[index + 1] - self.values[index])
+    }
+}
+
+/// Rows that the statistics look at: more do not change the third digit.
+const STATISTICS_ROWS: usize = 65_536;
 
 /// Exponent β of the class rule: step ∝ weight^(−β/2). 1 would equalise the visible error; 0.6 keeps close-ups sharp.
 const CLASS_EXPONENT: f64 = 0.6;
@@ -103,32 +133,37 @@ impl Quantization {
             class_thresholds: thresholds(quality.max_class + 1, mean_log_weight),
             scale_logs: [Vec::new(), Vec::new()],
             zero_scale_logs: Vec::new(),
-            scale_curve: (1.0 / scale_step, 1.0 / reference),
+            curves: Some((
+                Curve::new(-30.0, 30.0, 256.0, |x| (x.exp() / reference).ln_1p() / scale_step),
+                Curve::new(-16.0, 16.0, 64.0, |x| f64::from(levels) / (1.0 + (-x).exp())),
+            )),
+            scale_curve: (scale_step, reference),
         };
-        quantization.fill_scale_tables(splats, scale_step, reference);
+        quantization.zero_scale_logs = (0..=quality.max_class).map(|c| quantization.scale_log_at(0, c)).collect();
         quantization
     }
 
-    fn fill_scale_tables(&mut self, splats: &Splats, scale_step: f64, reference: f64) {
-        let log = |argument: f64| to_log_units((argument * scale_step).exp_m1().ln() + reference.ln());
-        self.zero_scale_logs = (0..=self.opacity_thresholds.len()).map(|c| log(ZERO_SCALE * class_step(c))).collect();
+    /// ln-scale in [`LOG_UNIT`]s that the companding curve gives for code `i` of step class `class`.
+    fn scale_log_at(&self, i: usize, class: usize) -> i32 {
+        let (step, reference) = self.scale_curve;
+        to_log_units(((i as f64).max(ZERO_SCALE) * class_step(class) * step).exp_m1().ln() + reference.ln())
+    }
+
+    /// Makes the tables just long enough for these opacity classes and largest scale codes.
+    pub fn fill_scale_tables(&mut self, used: impl Iterator<Item = (u8, u16)>) {
         let mut longest = [0usize; 2];
-        for index in 0..splats.len() {
-            let class = self.opacity_class(self.opacity_code(splats.opacity_logits[index]));
-            let code = self.scale_code(splats.log_scales[index][0], class) as usize;
-            let used = (code << (class / 2)) + 1;
-            longest[class % 2] = longest[class % 2].max(used);
+        for (class, code) in used {
+            let (class, code) = (usize::from(class), usize::from(code));
+            longest[class % 2] = longest[class % 2].max((code << (class / 2)) + 1);
         }
         for parity in 0..2 {
-            self.scale_logs[parity] =
-                (0..longest[parity]).map(|i| log((i as f64).max(ZERO_SCALE) * class_step(parity))).collect();
+            self.scale_logs[parity] = (0..longest[parity]).map(|i| self.scale_log_at(i, parity)).collect();
         }
     }
 
-    /// Code of an opacity logit.
+    /// Code of an opacity logit; for encoders.
     pub fn opacity_code(&self, logit: f32) -> u32 {
-        let alpha = 1.0 / (1.0 + (-f64::from(logit)).exp());
-        (alpha * f64::from(self.opacity_levels)).round_ties_even() as u32
+        self.curves.as_ref().expect("made by an encoder").1.at(logit).round_ties_even() as u32
     }
 
     /// Opacity logit of a code: opacities end at ¼ of a level below and 1 − 1/512 above, so logits stay finite.
@@ -142,11 +177,9 @@ impl Quantization {
         class_of(self.opacity_logs[code as usize], &self.opacity_thresholds)
     }
 
-    /// Code of a ln-scale at an opacity class.
+    /// Code of a ln-scale at an opacity class; for encoders.
     pub fn scale_code(&self, log_scale: f32, class: usize) -> u32 {
-        let (inverse_step, inverse_reference) = self.scale_curve;
-        let scale = f64::from(log_scale).clamp(-30.0, 30.0).exp();
-        let companded = (scale * inverse_reference).ln_1p() * inverse_step;
+        let companded = self.curves.as_ref().expect("made by an encoder").0.at(log_scale);
         (companded / class_step(class)).round_ties_even().min(MAX_SCALE_CODE) as u32
     }
 
@@ -212,7 +245,7 @@ fn to_log_units(value: f64) -> i32 {
 fn statistics(splats: &Splats) -> (f64, f64) {
     let mut middle: Vec<(f64, f64)> = Vec::new();
     let (mut sum, mut visible) = (0.0, 0usize);
-    for index in 0..splats.len() {
+    for index in (0..splats.len()).step_by(splats.len().div_ceil(STATISTICS_ROWS).max(1)) {
         let alpha = f64::from(opacity_from_logit(splats.opacity_logits[index]));
         if alpha <= 1.0 / 255.0 {
             continue;
@@ -313,6 +346,7 @@ impl Quantization {
             class_thresholds: next(),
             zero_scale_logs: next(),
             scale_logs: [next(), next()],
+            curves: None,
             scale_curve: (0.0, 0.0),
         };
         // |ln s| ≤ 64: anything else leaves the range of f32 when exponentiated
@@ -324,10 +358,8 @@ impl Quantization {
     }
 }
 
-/// Importance of each splat for a coarse first picture: opacity times projected area.
+/// Importance of a canonical splat for a coarse first picture: logarithm of opacity times projected area.
 pub(crate) fn importance(avatar: &Avatar, index: usize) -> f32 {
     let s = &avatar.splats.log_scales[index];
-    let mut sorted = *s;
-    sorted.sort_by(f32::total_cmp);
-    opacity_from_logit(avatar.splats.opacity_logits[index]) * (sorted[2] + sorted[1]).exp()
+    s[0] + s[1] - (-avatar.splats.opacity_logits[index]).exp().ln_1p()
 }

@@ -43,15 +43,11 @@ pub(crate) fn untoken(token: u16) -> (u32, u32) {
     ((32 + (token & 31)) << raw_bits, raw_bits)
 }
 
-/// The frequencies of one context.
-#[derive(Debug, Clone)]
-struct Table {
-    /// Frequency and start of each token.
-    tokens: Vec<(u16, u16)>,
-    /// Token of each of the 4096 slots, with its frequency and the slot's distance from its start; filled for decoding.
-    slots: Vec<Slot>,
-}
+/// Frequency and start of each token of one context.
+type Frequencies = Vec<(u16, u16)>;
 
+/// What a decoder needs of one of the 4096 slots of a context: its token, the token's frequency and the slot's distance from
+/// the token's start.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     token: u16,
@@ -61,7 +57,11 @@ struct Slot {
 
 /// Frequency tables of one stream, one per context.
 #[derive(Debug, Clone)]
-pub(crate) struct Tables(Vec<Table>);
+pub(crate) struct Tables {
+    frequencies: Vec<Frequencies>,
+    /// 4096 slots per context, filled for decoding.
+    slots: Vec<Slot>,
+}
 
 /// Codes on a grid of half bits from which encoder and decoder derive the same integer frequencies.
 fn codes_of(histogram: &[u32]) -> Vec<i32> {
@@ -95,43 +95,30 @@ fn code_weight(code: u32) -> u64 {
     if square > root * root + root { root + 1 } else { root }
 }
 
-impl Table {
-    fn from_codes(codes: &[i32]) -> Option<Self> {
-        if codes.len() > MAX_TOKENS || codes.iter().any(|&k| !(0..=MAX_CODE as i32).contains(&k)) {
-            return None;
-        }
-        let weights: Vec<u64> = codes.iter().map(|&k| if k == 0 { 0 } else { code_weight(k as u32) }).collect();
-        let total: u64 = weights.iter().sum();
-        let mut frequencies: Vec<i64> =
-            weights.iter().map(|&w| if w == 0 { 0 } else { (w * u64::from(ONE) / total).max(1) as i64 }).collect();
-        let mut missing = if total == 0 { 0 } else { i64::from(ONE) - frequencies.iter().sum::<i64>() };
-        while missing != 0 {
-            // the first of the largest takes what is missing, but gives away at most half of itself
-            let largest = (0..frequencies.len()).fold(0, |b, k| if frequencies[k] > frequencies[b] { k } else { b });
-            let step = if missing > 0 { missing } else { missing.max(-(frequencies[largest] / 2)) };
-            frequencies[largest] += step;
-            missing -= step;
-        }
-        let mut start = 0u16;
-        let tokens = frequencies
-            .iter()
-            .map(|&f| {
-                let entry = (f as u16, start);
-                start = start.wrapping_add(f as u16);
-                entry
-            })
-            .collect();
-        Some(Self { tokens, slots: Vec::new() })
+/// Integer frequencies that sum to 4096, from codes; `None` for codes out of range.
+fn frequencies_of(codes: &[i32]) -> Option<Frequencies> {
+    if codes.len() > MAX_TOKENS || codes.iter().any(|&k| !(0..=MAX_CODE as i32).contains(&k)) {
+        return None;
     }
-
-    fn fill_slots(&mut self) {
-        self.slots = Vec::with_capacity(ONE as usize);
-        for (token, &(frequency, _)) in self.tokens.iter().enumerate() {
-            for bias in 0..frequency {
-                self.slots.push(Slot { token: token as u16, frequency, bias });
-            }
-        }
+    let weights: Vec<u64> = codes.iter().map(|&k| if k == 0 { 0 } else { code_weight(k as u32) }).collect();
+    let total: u64 = weights.iter().sum();
+    let share = |w: u64| if w == 0 { 0 } else { (w * u64::from(ONE) / total).max(1) as i64 };
+    let mut frequencies: Vec<i64> = weights.into_iter().map(share).collect();
+    let mut missing = if total == 0 { 0 } else { i64::from(ONE) - frequencies.iter().sum::<i64>() };
+    while missing != 0 {
+        // the first of the largest takes what is missing, but gives away at most half of itself
+        let largest = (0..frequencies.len()).fold(0, |b, k| if frequencies[k] > frequencies[b] { k } else { b });
+        let step = if missing > 0 { missing } else { missing.max(-(frequencies[largest] / 2)) };
+        frequencies[largest] += step;
+        missing -= step;
     }
+    let mut start = 0u16;
+    let with_start = |f: i64| {
+        let entry = (f as u16, start);
+        start += f as u16;
+        entry
+    };
+    Some(frequencies.into_iter().map(with_start).collect())
 }
 
 impl Tables {
@@ -139,16 +126,16 @@ impl Tables {
     pub fn build(histograms: &[Vec<u32>], writer: &mut BlockWriter) -> Self {
         let mut all_codes = Vec::new();
         let mut lengths = Vec::new();
-        let mut tables = Vec::new();
+        let mut frequencies = Vec::new();
         for histogram in histograms {
             let codes = codes_of(histogram);
-            tables.push(Table::from_codes(&codes).expect("codes of a histogram are valid"));
+            frequencies.push(frequencies_of(&codes).expect("codes of a histogram are valid"));
             lengths.push(codes.len() as i32);
             all_codes.extend(codes);
         }
         write_ints(writer, &lengths);
         write_ints(writer, &all_codes);
-        Self(tables)
+        Self { frequencies, slots: Vec::new() }
     }
 
     /// Reads what [`Tables::build`] wrote, for `contexts` contexts.
@@ -161,15 +148,20 @@ impl Tables {
         }
         let codes = read_ints(reader, lengths.iter().sum::<i32>() as usize)?;
         let mut rest = codes.as_slice();
-        let mut tables = Vec::with_capacity(contexts);
-        for length in lengths {
+        let mut frequencies = Vec::with_capacity(contexts);
+        let mut slots = vec![Slot::default(); contexts * ONE as usize];
+        for (length, slots) in lengths.into_iter().zip(slots.chunks_exact_mut(ONE as usize)) {
             let (own, others) = rest.split_at(length as usize);
             rest = others;
-            let mut table = Table::from_codes(own).ok_or_else(|| wrong("a frequency code above 39".into()))?;
-            table.fill_slots();
-            tables.push(table);
+            let table = frequencies_of(own).ok_or_else(|| wrong("a frequency code above 39".into()))?;
+            for (token, &(frequency, start)) in table.iter().enumerate() {
+                for bias in 0..frequency {
+                    slots[usize::from(start + bias)] = Slot { token: token as u16, frequency, bias };
+                }
+            }
+            frequencies.push(table);
         }
-        Ok(Self(tables))
+        Ok(Self { frequencies, slots })
     }
 }
 
@@ -247,14 +239,14 @@ fn write_tokens(
     let mut states = [LOWER_BOUND; LANES];
     let mut words: Vec<u16> = Vec::with_capacity(tokens.len() / 2);
     for index in (0..tokens.len()).rev() {
-        let (frequency, start) = tables.0[usize::from(context(index))].tokens[usize::from(tokens[index])];
+        let (frequency, start) = tables.frequencies[usize::from(context(index))][usize::from(tokens[index])];
         let (frequency, start) = (u32::from(frequency), u32::from(start));
         let state = &mut states[index % LANES];
         if u64::from(*state) >= u64::from(frequency) << (32 - PROBABILITY_BITS) {
             words.push(*state as u16);
             *state >>= 16;
         }
-        *state = (*state / frequency << PROBABILITY_BITS) + *state % frequency + start;
+        *state = ((*state / frequency) << PROBABILITY_BITS) + *state % frequency + start;
     }
     words.reverse();
     let raw = raw.finish();
@@ -267,7 +259,8 @@ fn write_tokens(
 
 struct TokenReader<'a> {
     states: [u32; LANES],
-    words: &'a [u8],
+    /// The words, and one zero so that the last step may look one word ahead.
+    words: Vec<u16>,
     at: usize,
     raw: BitReader<'a>,
     raw_bits: u64,
@@ -280,32 +273,41 @@ impl<'a> TokenReader<'a> {
         let head = reader.raw(8 + 4 * LANES)?;
         let (word_count, raw_count) = (u32_at(head, 0) as usize, u32_at(head, 4) as usize);
         let states = std::array::from_fn(|k| u32_at(head, 8 + 4 * k));
-        let words = reader.raw(word_count.saturating_mul(2))?;
+        let bytes = reader.raw(word_count.saturating_mul(2))?;
+        let mut words: Vec<u16> = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
+        words.push(0);
         let raw = reader.raw(raw_count)?;
         Ok(Self { states, words, at: 0, raw: BitReader::new(raw), raw_bits: raw.len() as u64 * 8, offset })
     }
 
+    /// One step of one state. Past the end of the words it reads zeros, which `finish` notices.
     #[inline(always)]
-    fn next(&mut self, lane: usize, table: &Table) -> u16 {
+    fn next(&mut self, lane: usize, slots: &[Slot], context: usize) -> u16 {
         let state = self.states[lane];
-        let slot = table.slots.get((state & (ONE - 1)) as usize).copied().unwrap_or_default();
-        let mut next = u32::from(slot.frequency) * (state >> PROBABILITY_BITS) + u32::from(slot.bias);
-        if next < LOWER_BOUND {
-            let word = match self.words.get(self.at..self.at + 2) {
-                Some(bytes) => u32::from(u16::from_le_bytes([bytes[0], bytes[1]])),
-                None => 0,
-            };
-            self.at += 2;
-            next = next << 16 | word;
-        }
-        self.states[lane] = next;
+        let slot = slots[context << PROBABILITY_BITS | (state & (ONE - 1)) as usize];
+        let next = u32::from(slot.frequency) * (state >> PROBABILITY_BITS) + u32::from(slot.bias);
+        // no branch: whether a word is needed is unpredictable
+        let word = u32::from(self.words[self.at.min(self.words.len() - 1)]);
+        let needed = next < LOWER_BOUND;
+        self.states[lane] = if needed { next << 16 | word } else { next };
+        self.at += usize::from(needed);
         slot.token
+    }
+
+    /// The value of a token, with its raw bits.
+    #[inline(always)]
+    fn value(&mut self, token: u16) -> u32 {
+        if u32::from(token) < DIRECT {
+            return u32::from(token);
+        }
+        let (base, bits) = untoken(token);
+        base.wrapping_add(self.raw.take(bits) as u32)
     }
 
     /// The states must be back where the encoder began, with nothing left over and nothing missing.
     fn finish(self) -> Result<()> {
         let raw_used = self.raw.taken.div_ceil(8) * 8;
-        if self.states != [LOWER_BOUND; LANES] || self.at != self.words.len() || raw_used != self.raw_bits {
+        if self.states != [LOWER_BOUND; LANES] || self.at + 1 != self.words.len() || raw_used != self.raw_bits {
             return Err(bad("ENTROPY", self.offset, "entropy-coded stream does not end where it should"));
         }
         Ok(())
@@ -347,27 +349,22 @@ pub(crate) fn read_values(
 ) -> Result<Vec<u32>> {
     let mut source = TokenReader::new(reader)?;
     let mut out = vec![0u32; count];
-    let finish_value = |token: u16, raw: &mut BitReader<'_>| {
-        if u32::from(token) < DIRECT {
-            return u32::from(token);
+    let slots = tables.slots.as_slice();
+    // four lanes written out: the compiler keeps their states in registers and overlaps their multiplications
+    let mut chunks = out.chunks_exact_mut(LANES);
+    let mut first = 0;
+    for chunk in &mut chunks {
+        let own: [u8; LANES] =
+            contexts.map_or([0; LANES], |c| c[first..first + LANES].try_into().expect("four contexts"));
+        let tokens: [u16; LANES] = std::array::from_fn(|lane| source.next(lane, slots, usize::from(own[lane])));
+        for lane in 0..LANES {
+            chunk[lane] = source.value(tokens[lane]);
         }
-        let (base, bits) = untoken(token);
-        base.wrapping_add(raw.take(bits) as u32)
-    };
-    match contexts {
-        None => {
-            let table = &tables.0[0];
-            for (index, value) in out.iter_mut().enumerate() {
-                let token = source.next(index % LANES, table);
-                *value = finish_value(token, &mut source.raw);
-            }
-        }
-        Some(contexts) => {
-            for (index, value) in out.iter_mut().enumerate() {
-                let token = source.next(index % LANES, &tables.0[usize::from(contexts[index])]);
-                *value = finish_value(token, &mut source.raw);
-            }
-        }
+        first += LANES;
+    }
+    for (lane, value) in chunks.into_remainder().iter_mut().enumerate() {
+        let token = source.next(lane, slots, contexts.map_or(0, |c| usize::from(c[first + lane])));
+        *value = source.value(token);
     }
     source.finish()?;
     Ok(out)
@@ -420,7 +417,7 @@ pub(crate) fn read_lengths(reader: &mut BlockReader<'_>, tables: &Tables, count:
     let mut previous = 0;
     let mut out = Vec::with_capacity(count);
     for index in 0..count {
-        let length = u32::from(source.next(index % LANES, &tables.0[length_context(previous)]));
+        let length = u32::from(source.next(index % LANES, &tables.slots, length_context(previous)));
         if length > 64 {
             return Err(bad("ENTROPY", source.offset, format!("a value of {length} bits")));
         }

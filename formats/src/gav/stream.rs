@@ -65,13 +65,6 @@ impl BlockWriter {
         self.decoded += data.len() as u64;
         append_stream(&mut self.bytes, data, self.level);
     }
-
-    /// The size in bytes that a stream of `data` would take.
-    pub fn cost(&self, data: &[u8]) -> usize {
-        let mut scratch = Vec::new();
-        append_stream(&mut scratch, data, self.level);
-        scratch.len()
-    }
 }
 
 fn append_stream(out: &mut Vec<u8>, data: &[u8], level: i32) {

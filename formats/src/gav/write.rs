@@ -131,7 +131,7 @@ fn write_lossy(
     if let Some(rms) = options.sh_rms.filter(|_| avatar.splats.sh_degree > 0) {
         quality.sh_step = sh_step_for(&avatar.splats, &quality, rms);
     }
-    let quantization = Quantization::choose(&avatar.splats, &quality, triangle);
+    let mut quantization = Quantization::choose(&avatar.splats, &quality, triangle);
     let layer_count = match options.layers {
         Some(count) => usize::from(count),
         None if avatar.splats.len() >= LAYERS_PAY => 2,
@@ -156,8 +156,8 @@ fn write_lossy(
     let mut writer = ContainerWriter::new(sink)?;
     writer.push(&set_chunk(&set))?;
     writer.push(&meta_chunks::meta_chunk(&avatar.meta, settings.level))?;
+    let codes = Codes::of(&avatar.splats, &mut quantization);
     writer.push(&quantization.to_chunk())?;
-    let codes = Codes::of(&avatar.splats, &quantization);
     let basis = (avatar.splats.sh_degree > 0).then(|| Basis::fit(&avatar.splats));
     let mut start = 0;
     for (layer, &length) in layers.iter().enumerate() {
@@ -205,7 +205,7 @@ fn storage_order(avatar: &Avatar, quantization: &Quantization, layer_count: usiz
     let first = (count as f64 * FIRST_LAYER_SHARE).floor() as usize;
     if layer_count == 2 && first > 0 {
         let mut ranked: Vec<(f32, u32)> = (0..count).map(|i| (importance(avatar, i), i as u32)).collect();
-        ranked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        ranked.select_nth_unstable_by(first, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         ranked[first..].iter().for_each(|&(_, i)| layer_of[i as usize] = 1);
         layers = vec![first as u32, (count - first) as u32];
     }
@@ -226,8 +226,8 @@ fn sh_step_for(splats: &Splats, quality: &Quality, rms: f64) -> f64 {
     let width = sample.sh_rest_count() * 3;
     let error = |step: f64| -> f64 {
         let quality = Quality { sh_step: step, ..*quality };
-        let q = Quantization::choose(&sample, &quality, true);
-        let codes = Codes::of(&sample, &q);
+        let mut q = Quantization::choose(&sample, &quality, true);
+        let codes = Codes::of(&sample, &mut q);
         let (mut row, mut back, mut sum) = (vec![0; width], vec![0.0; width], 0.0);
         for (i, rest) in sample.sh_rest.chunks_exact(width).enumerate() {
             let own = step * codes.sh_scale(i);
