@@ -78,8 +78,13 @@ impl Message {
 
 impl From<&Error> for Message {
     fn from(error: &Error) -> Self {
-        let offset = if let Error::Format { offset, .. } = error { Some(*offset) } else { None };
-        Self { offset, ..Self::new(Severity::Error, error.code(), "", error.to_string()) }
+        match error {
+            // code and offset have places of their own
+            Error::Format { code, offset, message, .. } => {
+                Self { offset: Some(*offset), ..Self::new(Severity::Error, code, "", message.clone()) }
+            }
+            _ => Self::new(Severity::Error, error.code(), "", error.to_string()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use gav_formats::{Avatar, Camera, Error, Result, RigBase, Splats};
+use gav_formats::{Avatar, Camera, Error, Frame, Result, RigBase, Splats};
 
 use crate::{
     orbit::{IMAGE_SIZE, orbit_cameras},
@@ -38,45 +38,70 @@ pub fn image_psnr(reference: &Image, test: &Image) -> f64 {
     -10.0 * (sum / reference.rgb.len().max(1) as f64).max(MSE_FLOOR).log10()
 }
 
-/// Renders both avatars on white from the orbit of `reference` at the protocol's size and compares the pictures.
-///
-/// `test` is brought into the frame of `reference` first. Both are drawn at rest, each by its own render model.
+/// Pictures of one avatar that others are compared with, so that they are drawn once.
+pub struct Reference {
+    frame: Frame,
+    cameras: Vec<Camera>,
+    pictures: Vec<Image>,
+}
+
+impl Reference {
+    /// Draws `avatar` on white from the orbit around it at the protocol's size.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the avatar has no extent or needs a template that is not there.
+    pub fn orbit(avatar: &Avatar) -> Result<Self> {
+        Self::views(avatar, orbit_cameras(avatar, IMAGE_SIZE)?)
+    }
+
+    /// Draws `avatar` on white from given cameras (in its own coordinates).
+    ///
+    /// # Errors
+    /// As [`Reference::orbit`], and when there is no camera.
+    pub fn views(avatar: &Avatar, cameras: Vec<Camera>) -> Result<Self> {
+        if cameras.is_empty() {
+            return Err(Error::usage("no cameras to compare from"));
+        }
+        let splats = displayed_splats(avatar)?;
+        let pictures = cameras.iter().map(|camera| render(&splats, camera, avatar.render_model, WHITE)).collect();
+        Ok(Self { frame: avatar.frame, cameras, pictures })
+    }
+
+    /// How much `test` looks like the reference. It is brought into the reference's frame first, drawn at rest, and by its
+    /// own render model.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it needs a template that is not there, or cannot be brought into the frame.
+    pub fn psnr(&self, test: &Avatar) -> Result<Psnr> {
+        let mut splats = displayed_splats(test)?;
+        if test.frame != self.frame {
+            let mut copy = Avatar::new(splats.into_owned(), test.frame);
+            copy.reframe(self.frame)?;
+            splats = Cow::Owned(copy.splats);
+        }
+        let pictures = self.cameras.iter().zip(&self.pictures);
+        let views: Vec<f64> = pictures
+            .map(|(camera, expected)| image_psnr(expected, &render(&splats, camera, test.render_model, WHITE)))
+            .collect();
+        Ok(Psnr {
+            mean: views.iter().sum::<f64>() / views.len() as f64,
+            min: views.iter().copied().fold(f64::INFINITY, f64::min),
+            views,
+        })
+    }
+}
+
+/// Compares two avatars by [`Reference::orbit`] pictures of the first.
 ///
 /// # Errors
-/// [`Error::Usage`] when an avatar has no extent, needs a template that is not there, or cannot be brought into the frame.
+/// As [`Reference::orbit`] and [`Reference::psnr`].
 pub fn orbit_psnr(reference: &Avatar, test: &Avatar) -> Result<Psnr> {
-    let views = orbit_cameras(reference, IMAGE_SIZE)?;
-    views_psnr(reference, test, &views)
+    Reference::orbit(reference)?.psnr(test)
 }
 
 /// As [`orbit_psnr`], from given cameras (in the coordinates of `reference`).
 pub fn views_psnr(reference: &Avatar, test: &Avatar, cameras: &[Camera]) -> Result<Psnr> {
-    if cameras.is_empty() {
-        return Err(Error::usage("no cameras to compare from"));
-    }
-    let reframed;
-    let test = if test.frame == reference.frame {
-        test
-    } else {
-        let mut copy = Avatar::new(displayed_splats(test)?.into_owned(), test.frame);
-        copy.render_model = test.render_model;
-        copy.reframe(reference.frame)?;
-        reframed = copy;
-        &reframed
-    };
-    let (reference_splats, test_splats) = (displayed_splats(reference)?, displayed_splats(test)?);
-    let views: Vec<f64> = cameras
-        .iter()
-        .map(|camera| {
-            let expected = render(&reference_splats, camera, reference.render_model, WHITE);
-            image_psnr(&expected, &render(&test_splats, camera, test.render_model, WHITE))
-        })
-        .collect();
-    Ok(Psnr {
-        mean: views.iter().sum::<f64>() / views.len() as f64,
-        min: views.iter().copied().fold(f64::INFINITY, f64::min),
-        views,
-    })
+    Reference::views(reference, cameras.to_vec())?.psnr(test)
 }
 
 /// The splats as they are shown at rest: for triangle-bound avatars the stored rest pose.

@@ -108,7 +108,7 @@ pub(crate) struct EncodeArguments {
     /// SPZ: fractional bits of positions [default: by the size of the splats, at least 12]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=24))]
     pub spz_fractional_bits: Option<u8>,
-    /// SPZ: version of the file; 2 and 3 for older viewers [default: 4]
+    /// SPZ: version to write, 2 or 3 for viewers that do not know 4 [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=4))]
     pub spz_version: Option<u8>,
 }
@@ -145,10 +145,10 @@ fn parse_sh_bits(text: &str) -> Result<[u8; 2], String> {
 }
 
 /// Runs the command.
-pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if FORMATS.iter().all(|f| f.write.is_none()) {
         anyhow::bail!("this build can write no format");
     }
-    let plan = plan::make(&arguments)?;
-    work::carry_out(&arguments, plan)
+    let plan = plan::make(arguments)?;
+    work::carry_out(arguments, plan)
 }

@@ -17,7 +17,7 @@ use gav_formats::{
 };
 use gav_kernels::{
     orbit::{Framing, look_at},
-    psnr::{Psnr, displayed_splats, orbit_psnr},
+    psnr::{Psnr, Reference, displayed_splats},
     raster::{self, Image},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -34,7 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   gav demo
   gav demo -o /tmp/demo --splats 20000
-  gav demo --json | jq 'select(.format) | {format, bytesPerSplat, psnr}'
+  gav demo --json | jq 'select(.format) | {format, bytes_per_splat, psnr}'
 
 Exit codes:
   0  every format was written and read back
@@ -72,6 +72,7 @@ struct Price {
     bytes: u64,
     write_seconds: f64,
     read_seconds: f64,
+    rig: bool,
     errors: Comparison,
     psnr: Psnr,
 }
@@ -92,10 +93,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let portrait = folder.join("portrait.png");
     write_png(&portrait, &draw(&avatar)?)?;
     bar.inc(1);
+    let pictures = Reference::orbit(&avatar)?;
     let mut prices = Vec::new();
     for sample in &samples {
         bar.set_message(sample.name.clone());
-        prices.push(price(&avatar, sample));
+        prices.push(price(&avatar, &pictures, sample));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -134,7 +136,7 @@ fn samples(folder: &Path) -> Vec<Sample> {
 }
 
 /// Writes one sample, reads it back and compares.
-fn price(avatar: &Avatar, sample: &Sample) -> Result<Price, Failure> {
+fn price(avatar: &Avatar, pictures: &Reference, sample: &Sample) -> Result<Price, Failure> {
     let work = || {
         let failed = |e: gav_formats::Error| Failure::at(&sample.path, &e);
         let start = Instant::now();
@@ -144,8 +146,15 @@ fn price(avatar: &Avatar, sample: &Sample) -> Result<Price, Failure> {
         let back = load(&sample.path, &ReadOptions::default())?.avatar;
         let read_seconds = start.elapsed().as_secs_f64();
         let errors = compare(avatar, &back).map_err(failed)?;
-        let psnr = orbit_psnr(avatar, &back).map_err(failed)?;
-        Ok(Price { bytes: disk_bytes(&sample.path), write_seconds, read_seconds, errors, psnr })
+        let psnr = pictures.psnr(&back).map_err(failed)?;
+        Ok(Price {
+            bytes: disk_bytes(&sample.path),
+            write_seconds,
+            read_seconds,
+            rig: !back.rig.is_static(),
+            errors,
+            psnr,
+        })
     };
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let message = format!("{}: internal error", sample.path.display());
@@ -158,7 +167,7 @@ fn draw(avatar: &Avatar) -> Result<Image> {
     let splats = displayed_splats(avatar)?;
     let framing = Framing::of(&splats).context("the sample has no extent")?;
     let up = avatar.frame.up();
-    let rub = [0.35, 0.1, 1.0].map(|v| v * 3.1 * framing.extent / 1.064);
+    let rub = [0.22, 0.06, 1.0].map(|v| v * 3.1 * framing.extent / 1.026);
     let to_frame = avatar.frame.from_frame(gav_formats::Frame::RUB);
     let eye = std::array::from_fn(|r| framing.center[r] + (0..3).map(|c| to_frame[r][c] * rub[c]).sum::<f64>());
     let size = 768;
@@ -186,7 +195,7 @@ fn report(
     let mut out = io::stdout().lock();
     let headings = [
         "format", "bytes", "B/splat", "write", "read", "position", "ln-scale", "angle", "opacity", "rgb", "PSNR",
-        "worst", "file",
+        "worst", "rig", "file",
     ];
     let mut rows = vec![headings.map(str::to_owned).to_vec()];
     for (sample, price) in samples.iter().zip(prices) {
@@ -194,8 +203,8 @@ fn report(
         let per_splat = price.bytes as f64 / count as f64;
         if arguments.json {
             let line = json!({"format": sample.name, "file": sample.path, "bytes": price.bytes,
-                "bytesPerSplat": per_splat, "writeSeconds": price.write_seconds, "readSeconds": price.read_seconds,
-                "errors": price.errors, "psnr": {"mean": price.psnr.mean, "min": price.psnr.min}});
+                "bytes_per_splat": per_splat, "write_seconds": price.write_seconds, "read_seconds": price.read_seconds,
+                "rig": price.rig, "errors": price.errors, "psnr": {"mean": price.psnr.mean, "min": price.psnr.min}});
             writeln!(out, "{line}")?;
             continue;
         }
@@ -213,12 +222,13 @@ fn report(
             error(e.rgb_rms),
             format!("{:.1} dB", price.psnr.mean),
             format!("{:.1} dB", price.psnr.min),
+            if price.rig { "yes" } else { "no" }.to_owned(),
             sample.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         ]);
     }
     let failed: Vec<&Failure> = prices.iter().filter_map(|p| p.as_ref().err()).collect();
     if arguments.json {
-        let line = json!({"type": "summary", "splats": count, "rawBytes": avatar.splats.raw_bytes(), "rig": avatar.rig.name(),
+        let line = json!({"type": "summary", "splats": count, "raw_bytes": avatar.splats.raw_bytes(), "rig": avatar.rig.name(),
             "portrait": portrait, "errors": failed});
         writeln!(out, "{line}")?;
     } else {

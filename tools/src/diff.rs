@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.json {
         let side = |path: &PathBuf, loaded: &Loaded| {
             json!({"file": path, "format": loaded.format.id, "bytes": loaded.bytes, "splats": loaded.avatar.splats.len(),
-                "shDegree": loaded.avatar.splats.sh_degree, "rig": loaded.avatar.rig.name()})
+                "sh_degree": loaded.avatar.splats.sh_degree, "rig": loaded.avatar.rig.name()})
         };
         let psnr = psnr.as_ref().map(|p| json!({"mean": p.mean, "min": p.min, "views": p.views}));
         let line = json!({"a": side(&arguments.reference, &a), "b": side(&arguments.test, &b), "identical": identical,

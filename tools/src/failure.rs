@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use gav_formats::sink::temporary_owner;
 use serde::Serialize;
 
 /// A failure with a stable code and a hint.
@@ -41,19 +42,33 @@ impl Failure {
     /// The library's error about the file at `path`, which is named once whatever the error says itself.
     pub(crate) fn at(path: &Path, error: &gav_formats::Error) -> Self {
         use gav_formats::Error;
-        let (name, text) = (path.display().to_string(), error.to_string());
+        let name = path.display();
+        let mut hint = hint_for(error);
         let message = match error {
-            Error::Io { path: inner, source } => {
-                let place = if inner.as_os_str().is_empty() { path } else { inner };
-                format!("{}: {}", place.display(), io_text(source))
+            Error::Io { path: inner, source } if is_temporary(inner) => {
+                hint = hint
+                    .filter(|_| source.kind() != io::ErrorKind::NotFound)
+                    .or(Some("check that its folder can be written to"));
+                format!("{name}: cannot be written: {}", io_text(source))
             }
-            _ if text.starts_with(&name) => text,
-            _ => format!("{name}: {text}"),
+            Error::Io { path: inner, source } if inner.as_os_str().is_empty() => format!("{name}: {}", io_text(source)),
+            Error::Io { path: inner, source } => format!("{}: {}", inner.display(), io_text(source)),
+            Error::Format { code: "UNKNOWN_FORMAT", message, .. } => format!("{name}: {message}"),
+            Error::Format { format, code, offset: 0, message } => format!("{name}: {format}: {message} [{code}]"),
+            _ => {
+                let text = error.to_string();
+                if text.starts_with(&name.to_string()) { text } else { format!("{name}: {text}") }
+            }
         };
         // `USAGE` is kept for the command line: here the file does not allow what was asked
         let code = if let Error::Usage(_) = error { "NOT_POSSIBLE" } else { error.code() };
-        Self { code, message, hint: hint_for(error).map(str::to_owned) }
+        Self { code, message, hint: hint.map(str::to_owned) }
     }
+}
+
+/// The name under which an output is written until it is complete, which means nothing to the user.
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| temporary_owner(&name.to_string_lossy()).is_some())
 }
 
 fn hint_for(error: &gav_formats::Error) -> Option<&'static str> {
@@ -124,5 +139,10 @@ mod tests {
         let failure = Failure::at(path, &error);
         assert!(failure.message.starts_with("a/head.ply: ply: 10 splats"), "{}", failure.message);
         assert!(failure.hint.unwrap().contains("again"));
+        let error = gav_formats::Error::io("out/.x.gav.gav-tmp-12-0", io::Error::from_raw_os_error(13));
+        assert_eq!(
+            Failure::at(Path::new("out/x.gav"), &error).message,
+            "out/x.gav: cannot be written: permission denied"
+        );
     }
 }

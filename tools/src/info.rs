@@ -23,7 +23,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   gav info head.gav
-  gav info captures --json | jq '{file, splats, bytesPerSplat}'
+  gav info captures --json | jq '{file, splats, bytes_per_splat}'
 
 Exit codes:
   0  every file was read
@@ -100,31 +100,31 @@ fn facts(path: &Path, loaded: &Loaded, chunks: &[(String, u64)]) -> Map<String, 
     let value = json!({
         "file": path,
         "format": loaded.format.id,
-        "formatName": loaded.format.name,
+        "format_name": loaded.format.name,
         "bytes": loaded.bytes,
-        "bytesPerSplat": if count > 0 { json!(loaded.bytes as f64 / count as f64) } else { Value::Null },
+        "bytes_per_splat": if count > 0 { json!(loaded.bytes as f64 / count as f64) } else { Value::Null },
         "splats": count,
-        "opaqueSplats": avatar.splats.opacity_logits.iter().filter(opaque).count(),
-        "shDegree": avatar.splats.sh_degree,
+        "opaque_splats": avatar.splats.opacity_logits.iter().filter(opaque).count(),
+        "sh_degree": avatar.splats.sh_degree,
         "frame": avatar.frame.to_string(),
-        "metresPerUnit": avatar.metres_per_unit,
-        "colorSpace": match avatar.color_space {
+        "metres_per_unit": avatar.metres_per_unit,
+        "color_space": match avatar.color_space {
             ColorSpace::SrgbRec709 => "sRGB Rec. 709",
             ColorSpace::LinearRec709 => "linear Rec. 709",
         },
-        "renderModel": match avatar.render_model {
+        "render_model": match avatar.render_model {
             RenderModel::Classic => "classic",
             RenderModel::Antialiased => "antialiased",
             RenderModel::Surfel => "surfel",
         },
-        "boundingBox": avatar.splats.bounds().map(|(low, high)| [low, high]),
-        "rigKind": avatar.rig.kind(),
+        "bounding_box": avatar.splats.bounds().map(|(low, high)| [low, high]),
+        "rig_kind": avatar.rig.kind(),
         "rig": avatar.rig.name(),
-        "rigParts": rig_parts(avatar),
-        "restPose": avatar.rest.is_some(),
+        "rig_parts": rig_parts(avatar),
+        "rest_pose": avatar.rest.is_some(),
         "template": avatar.template.as_ref().map(|t| json!({
             "family": family(t.family), "name": t.name, "vertices": t.vertex_count, "faces": t.face_count,
-            "embedded": t.embedded, "licence": t.licence, "howToObtain": t.how_to_obtain,
+            "embedded": t.embedded, "licence": t.licence, "how_to_obtain": t.how_to_obtain,
         })),
         "mesh": avatar.mesh.as_ref().map(|m| json!({"vertices": m.positions.len(), "faces": m.faces.len()})),
         "drivers": avatar.drivers.iter().map(|d| &d.name).collect::<Vec<_>>(),
@@ -133,7 +133,7 @@ fn facts(path: &Path, loaded: &Loaded, chunks: &[(String, u64)]) -> Map<String, 
         "cameras": avatar.cameras.len(),
         "attributes": avatar.attributes.iter().map(|a| json!({"name": a.name, "type": format!("{:?}", a.dtype).to_lowercase(), "width": a.width}))
             .collect::<Vec<_>>(),
-        "thumbnailBytes": avatar.thumbnail.as_ref().map(|t| t.bytes.len()),
+        "thumbnail_bytes": avatar.thumbnail.as_ref().map(|t| t.bytes.len()),
         "meta": avatar.meta,
         "chunks": chunks.iter().map(|(kind, bytes)| json!({"type": kind, "bytes": bytes})).collect::<Vec<_>>(),
     });
@@ -162,20 +162,20 @@ fn rig_parts(avatar: &Avatar) -> Map<String, Value> {
         RigBase::Skinned { skeleton, skin, morphs } => {
             parts.insert("joints".into(), skeleton.joints.len().into());
             let mean = skin.weights.len() as f64 / avatar.splats.len().max(1) as f64;
-            parts.insert("influencesPerSplat".into(), json!((mean * 100.0).round() / 100.0));
+            parts.insert("influences_per_splat".into(), json!((mean * 100.0).round() / 100.0));
             if let Some(morphs) = morphs {
-                parts.insert("morphTargets".into(), morphs.targets.len().into());
+                parts.insert("morph_targets".into(), morphs.targets.len().into());
             }
         }
         RigBase::Triangle(binding) => {
             let mut used = binding.triangles.clone();
             used.sort_unstable();
             used.dedup();
-            parts.insert("trianglesUsed".into(), used.len().into());
+            parts.insert("triangles_used".into(), used.len().into());
         }
         RigBase::Frames(frames) => {
             parts.insert("frames".into(), frames.ticks.len().into());
-            parts.insert("ticksPerSecond".into(), frames.ticks_per_second.into());
+            parts.insert("ticks_per_second".into(), frames.ticks_per_second.into());
         }
     }
     if let Some(blend) = &avatar.rig.blendshapes {
@@ -196,29 +196,29 @@ fn print(out: &mut impl Write, facts: &Map<String, Value>, chunks: &[(String, u6
         if value.is_empty() { Ok(()) } else { Ok(writeln!(out, "  {name:<12}{value}")?) }
     };
     let bytes = number("bytes");
-    let per_splat = facts["bytesPerSplat"].as_f64().map(|v| format!(" ({} B/splat)", text::significant(v)));
+    let per_splat = facts["bytes_per_splat"].as_f64().map(|v| format!(" ({} B/splat)", text::significant(v)));
     line("file", text("file"))?;
-    line("format", format!("{} – {}", text("format"), text("formatName")))?;
+    line("format", format!("{} – {}", text("format"), text("format_name")))?;
     line("size", text::bytes(bytes) + &per_splat.unwrap_or_default())?;
-    let splats = format!("{}, {} of them opaque", text::count(number("splats")), text::count(number("opaqueSplats")));
-    line("splats", format!("{splats}, SH degree {}", number("shDegree")))?;
-    line("drawn as", format!("{}, {}", text("renderModel"), text("colorSpace")))?;
-    let unit = facts["metresPerUnit"].as_f64().unwrap_or(1.0);
+    let splats = format!("{}, {} of them opaque", text::count(number("splats")), text::count(number("opaque_splats")));
+    line("splats", format!("{splats}, SH degree {}", number("sh_degree")))?;
+    line("drawn as", format!("{}, {}", text("render_model"), text("color_space")))?;
+    let unit = facts["metres_per_unit"].as_f64().unwrap_or(1.0);
     line("axes", format!("{}, 1 unit = {unit} m", text("frame")))?;
-    line("box", facts["boundingBox"].as_array().map(|b| corners(b)).unwrap_or_default())?;
-    let parts: Vec<String> = facts["rigParts"]
+    line("box", facts["bounding_box"].as_array().map(|b| corners(b)).unwrap_or_default())?;
+    let parts: Vec<String> = facts["rig_parts"]
         .as_object()
-        .map(|parts| parts.iter().map(|(name, value)| format!("{} {value}", spaced(name))).collect())
+        .map(|parts| parts.iter().map(|(name, value)| format!("{} {value}", name.replace('_', " "))).collect())
         .unwrap_or_default();
-    let rest = if facts["restPose"] == true { ", with rest pose" } else { "" };
+    let rest = if facts["rest_pose"] == true { ", with rest pose" } else { "" };
     let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
-    line("rig", format!("{} (kind {}){parts}{rest}", text("rig"), number("rigKind")))?;
+    line("rig", format!("{} (kind {}){parts}{rest}", text("rig"), number("rig_kind")))?;
     if let Some(template) = facts["template"].as_object() {
         let part = |key: &str| template.get(key).and_then(Value::as_str).unwrap_or_default();
         let embedded = if template["embedded"] == true { "embedded" } else { "not embedded" };
         let size = format!("{} vertices, {} faces", template["vertices"], template["faces"]);
         line("template", format!("{} {} ({size}, {embedded})", part("family"), part("name")))?;
-        line("obtain", part("howToObtain").to_owned())?;
+        line("obtain", part("how_to_obtain").to_owned())?;
     }
     if let Some(mesh) = facts["mesh"].as_object() {
         line("mesh", format!("{} vertices, {} faces", mesh["vertices"], mesh["faces"]))?;
@@ -270,11 +270,4 @@ fn corners(bounds: &[Value]) -> String {
     let at = |corner: usize, axis: usize| bounds.get(corner).and_then(|c| c[axis].as_f64()).unwrap_or(0.0);
     let axes = ["x", "y", "z"].iter().enumerate();
     axes.map(|(k, name)| format!("{name} {:.4} to {:.4}", at(0, k), at(1, k))).collect::<Vec<_>>().join(", ")
-}
-
-/// `influencesPerSplat` as `influences per splat`.
-fn spaced(name: &str) -> String {
-    name.chars()
-        .flat_map(|c| c.is_ascii_uppercase().then_some(' ').into_iter().chain([c.to_ascii_lowercase()]))
-        .collect()
 }

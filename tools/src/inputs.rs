@@ -124,7 +124,7 @@ const COMMON_ENDINGS: [&str; 3] = ["zip", "json", "npy"];
 fn is_splat_name(path: &Path) -> bool {
     let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let (name, ending) = (text(path.file_name()), text(path.extension()));
-    if ENTRIES.contains(&name.as_str()) || !format_by_path(path).is_some_and(|f| f.read.is_some()) {
+    if ENTRIES.contains(&name.as_str()) || format_by_path(path).is_none_or(|f| f.read.is_none()) {
         return false;
     }
     !COMMON_ENDINGS.contains(&ending.as_str()) || Source::open(path).is_ok_and(|source| sniff(&source).is_ok())

@@ -42,7 +42,7 @@ Exit codes:
 
 #[derive(Subcommand)]
 enum Command {
-    Convert(convert::Arguments),
+    Convert(Box<convert::Arguments>),
     Info(info::Arguments),
     Validate(validate::Arguments),
     Diff(diff::Arguments),
@@ -55,7 +55,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Convert(arguments) => convert::run(arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),

@@ -1,6 +1,10 @@
 //! `gav man`: manual pages, one a command.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory};
@@ -28,6 +32,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let failed = || format!("{}: cannot write manual pages", folder.display());
     std::fs::create_dir_all(folder).with_context(failed)?;
     clap_mangen::generate_to(crate::Cli::command(), folder).with_context(failed)?;
-    println!("manual pages are in {}", folder.display());
+    writeln!(io::stdout(), "manual pages are in {}", folder.display())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -105,9 +105,7 @@ fn print(out: &mut impl Write, report: &Report) -> Result<()> {
     let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
     writeln!(out, "{}: {verdict} ({}){counts}", report.uri, report.version)?;
     for message in &issues.messages {
-        let offset = message.offset.map(|o| format!(" (byte {o})"));
-        // the library's own text says the place already
-        let offset = offset.filter(|o| !message.message.contains(o.as_str())).unwrap_or_default();
+        let offset = message.offset.filter(|o| *o > 0).map(|o| format!(" (byte {o})")).unwrap_or_default();
         let pointer = if message.pointer.is_empty() { String::new() } else { format!(" at {}", message.pointer) };
         writeln!(out, "  {:<8}{}: {}{pointer}{offset}", message.severity.name(), message.code, message.message)?;
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const RECORD: &str = ".gav-convert.json";
-const COMMANDS: [&str; 8] = ["convert", "info", "validate", "diff", "demo", "formats", "completions", "man"];
+const COMMANDS: [&str; 9] = ["convert", "info", "validate", "diff", "demo", "bench", "formats", "completions", "man"];
 
 fn gav(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gav"));
@@ -133,7 +133,7 @@ fn json_lines_tell_the_same() {
     let lines = json_lines(&out);
     assert_eq!(lines.len(), 6);
     let good = lines.iter().find(|l| l["file"] == "in/a.gav").unwrap();
-    assert_eq!((&good["splats"], &good["shDegree"], &good["rigKind"]), (&200.into(), &1.into(), &0.into()));
+    assert_eq!((&good["splats"], &good["sh_degree"], &good["rig_kind"]), (&200.into(), &1.into(), &0.into()));
     assert!(good["chunks"].as_array().unwrap().iter().any(|c| c["type"] == "POSN"));
 
     let (out, _) = expect(root.path(), 1, &["validate", "in", "--json"]);
@@ -242,11 +242,11 @@ fn edits_do_what_they_say() {
     let all = count(&[]);
     let cropped = count(&["--crop-box=-0.5,-2,-2,0.5,2,2"]);
     assert!(cropped > 0 && cropped < all);
-    let x = |corner: usize| facts()["boundingBox"][corner][0].as_f64().unwrap();
+    let x = |corner: usize| facts()["bounding_box"][corner][0].as_f64().unwrap();
     assert!(x(0) >= -0.5 && x(1) <= 0.5);
     assert!(count(&["--crop-sphere", "0,0,0,0.7", "--prune", "--min-opacity", "0.2"]) < all);
     count(&["--sh", "3"]);
-    assert_eq!(facts()["shDegree"], 3);
+    assert_eq!(facts()["sh_degree"], 3);
     count(&["--scale", "2", "--rotate", "y:90", "--translate", "10,0,0"]);
     assert!(x(0) > 7.0 && x(1) < 13.0);
     let (_, err) = expect(root.path(), 1, &["convert", "a.gav", "-o", "c.gav", "--crop-sphere", "99,0,0,1"]);
@@ -275,7 +275,7 @@ fn the_demo_writes_every_format_and_a_portrait() {
     let (out, _) = expect(root.path(), 0, &["demo", "-o", "d", "--splats", "400", "--json"]);
     let lines = json_lines(&out);
     let writable = gav_formats::FORMATS.iter().filter(|f| f.write.is_some()).count();
-    assert_eq!(lines.len(), writable - 1 + 5 + 1);
+    assert_eq!(lines.len(), writable - 1 + 5 + 1, "{out}");
     assert!(fs::read(root.path().join("d/portrait.png")).unwrap().starts_with(b"\x89PNG"));
     let lossless = lines.iter().find(|l| l["format"] == "gav lossless").unwrap();
     assert_eq!(lossless["psnr"]["mean"], 120.0);
@@ -353,54 +353,107 @@ fn killed(root: &Path, arguments: &[&str], delay: Duration) -> bool {
     running
 }
 
-#[test]
-fn a_run_that_is_killed_anywhere_and_resumed_equals_an_undisturbed_one() {
+/// The outputs below a folder: a file each, or a folder of files that stand and fall together.
+fn outputs(folder: &Path) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
+    let mut outputs: BTreeMap<String, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
+    for (name, bytes) in snapshot(folder) {
+        if name.contains(".gav-tmp-") || name == RECORD {
+            continue;
+        }
+        let unit = if name.ends_with(".gav") { &name } else { name.rsplit_once('/').unwrap().0 };
+        outputs.entry(unit.to_owned()).or_default().insert(name.clone(), bytes);
+    }
+    outputs
+}
+
+/// Kills conversions into `format` at random moments and checks what stands under final names, and what `--resume` makes
+/// of it. Every second round replaces the complete outputs of an earlier run with other options.
+fn survive_kills(format: &str, items: usize, rounds: usize) {
     let root = tempfile::tempdir().unwrap();
-    for i in 0..10 {
+    for i in 0..items {
         make(&root.path().join(format!("in/{}/{i}.glb", i % 3)), "gltf", 400 + 300 * i, i as u64);
     }
     let out = |name: &str| -> PathBuf { root.path().join(name) };
-    let convert = |folder: &'static str, profile: &'static str, how: &'static str| {
-        ["convert", "in", "--to", "gav", "-o", folder, "--jobs", "2", "--quiet", "--profile", profile, how]
+    let convert = |folder: &'static str, more: [&'static str; 3]| -> Vec<String> {
+        let base = ["convert", "in", "--to", format, "-o", folder, "--jobs", "2", "--quiet"];
+        base.iter().chain(&more).map(ToString::to_string).collect()
     };
+    let words = |arguments: &[String]| -> Output { gav(root.path()).args(arguments).output().unwrap() };
+    let (new, other) = (["--sh", "1", "--resume"], ["--sh", "0", "--resume"]);
     let start = Instant::now();
-    expect(root.path(), 0, &convert("whole", "fast", "--resume"));
+    assert!(words(&convert("whole", new)).status.success());
     let duration = start.elapsed();
-    expect(root.path(), 0, &convert("old", "small", "--resume"));
-    let (whole, old) = (snapshot(&out("whole")), snapshot(&out("old")));
-    assert_eq!(whole.len(), 11);
+    assert!(words(&convert("old", other)).status.success());
+    let (whole, old, everything) = (outputs(&out("whole")), outputs(&out("old")), snapshot(&out("whole")));
+    assert_eq!(whole.len(), items);
+    assert!(whole.keys().all(|k| old.contains_key(k) && old[k] != whole[k]));
 
     let (mut state, mut interrupted) = (2024, 0);
-    for round in 0..20 {
-        // every second round replaces the complete outputs of other options
+    for round in 0..rounds {
         let replaces = round % 2 == 1;
         let _ = fs::remove_dir_all(out("try"));
         if replaces {
-            for (name, bytes) in &old {
+            for (name, bytes) in snapshot(&out("old")) {
                 let path = out("try").join(name);
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(path, bytes).unwrap();
             }
         }
-        // a few rounds are killed twice in a row
+        // a third of the rounds is killed twice in a row
         for _ in 0..1 + round % 3 / 2 {
             let how = if replaces { "--force" } else { "--resume" };
-            interrupted +=
-                usize::from(killed(root.path(), &convert("try", "fast", how), duration.mul_f64(random(&mut state))));
-            for (name, bytes) in snapshot(&out("try")) {
-                if name.contains(".gav-tmp-") || name.ends_with(RECORD) {
-                    continue;
-                }
-                let complete = whole[&name] == bytes || (replaces && old[&name] == bytes);
+            let arguments = convert("try", ["--sh", "1", how]);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            interrupted += usize::from(killed(root.path(), &arguments, duration.mul_f64(random(&mut state))));
+            for (name, files) in outputs(&out("try")) {
+                let complete = whole[&name] == files || (replaces && old[&name] == files);
                 assert!(complete, "round {round}: {name} is half-written");
             }
         }
-        expect(root.path(), 0, &convert("try", "fast", "--resume"));
+        let resumed = words(&convert("try", new));
+        assert!(resumed.status.success(), "round {round}: {}", String::from_utf8_lossy(&resumed.stderr));
         let result = snapshot(&out("try"));
-        assert_eq!(result.keys().collect::<Vec<_>>(), whole.keys().collect::<Vec<_>>(), "round {round}");
+        assert_eq!(result.keys().collect::<Vec<_>>(), everything.keys().collect::<Vec<_>>(), "round {round}");
         for (name, bytes) in &result {
-            assert!(whole[name] == *bytes, "round {round}: {name} differs from the undisturbed run");
+            assert!(everything[name] == *bytes, "round {round}: {name} differs from the undisturbed run");
         }
     }
-    assert!(interrupted >= 5, "only {interrupted} runs were still running when they were killed");
+    assert!(interrupted * 4 >= rounds, "only {interrupted} of {rounds} runs were still running when they were killed");
+}
+
+#[test]
+fn a_run_that_is_killed_anywhere_and_resumed_equals_an_undisturbed_one() {
+    survive_kills("gav", 10, 20);
+}
+
+#[test]
+fn folders_of_files_survive_kills_too() {
+    if format_by_name("sog-folder").is_some() {
+        survive_kills("sog-folder", 4, 8);
+    }
+}
+
+#[test]
+fn a_folder_that_is_one_asset_is_one_item() {
+    let root = tempfile::tempdir().unwrap();
+    make(&root.path().join("in/a.glb"), "gltf", 80, 1);
+    expect(root.path(), 0, &["convert", "in/a.glb", "-o", "in/asset", "--to", "sog-folder"]);
+    assert!(root.path().join("in/asset/meta.json").is_file());
+    // another folder's meta.json is no asset
+    fs::create_dir(root.path().join("in/data")).unwrap();
+    fs::write(root.path().join("in/data/meta.json"), b"{\"views\": 3}").unwrap();
+    let (out, _) = expect(root.path(), 0, &["convert", "in", "--to", "gav", "-o", "out"]);
+    assert!(out.contains("in/asset -> out/asset.gav") && out.contains("2 written"), "{out}");
+    let (out, _) = expect(root.path(), 0, &["convert", "in/asset", "-o", "b.gav", "--json"]);
+    let bytes: usize = snapshot(&root.path().join("in/asset")).values().map(Vec::len).sum();
+    assert_eq!(json_lines(&out)[0]["bytes_in"], bytes);
+    expect(root.path(), 0, &["convert", "in/asset/meta.json", "-o", "c.gav"]);
+    let (out, _) = expect(root.path(), 0, &["info", "in/asset", "--json"]);
+    assert_eq!(json_lines(&out)[0]["splats"], 80);
+    // a folder format replaces its own folder, and no folder that holds anything else
+    expect(root.path(), 2, &["convert", "in/a.glb", "-o", "in/asset", "--to", "sog-folder"]);
+    expect(root.path(), 0, &["convert", "in/a.glb", "-o", "in/asset", "--to", "sog-folder", "--force"]);
+    fs::write(root.path().join("in/asset/mine.txt"), b"mine").unwrap();
+    let (_, err) = expect(root.path(), 1, &["convert", "in/a.glb", "-o", "in/asset", "--to", "sog-folder", "--force"]);
+    assert!(err.contains("mine.txt"), "{err}");
 }

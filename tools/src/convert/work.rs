@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
@@ -13,7 +13,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -136,7 +136,7 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-fn save_all(manifests: &mut std::collections::BTreeMap<PathBuf, Manifest>, force: bool) -> Result<()> {
+fn save_all(manifests: &mut BTreeMap<PathBuf, Manifest>, force: bool) -> Result<()> {
     manifests.values_mut().try_for_each(|m| m.save(force))
 }
 
@@ -205,6 +205,9 @@ impl Bars {
         let line = || {
             let bar = all.add(ProgressBar::new_spinner());
             bar.set_style(style("  {spinner} {wide_msg}"));
+            if !all.is_hidden() {
+                bar.enable_steady_tick(Duration::from_millis(120));
+            }
             bar
         };
         let workers = (0..jobs).map(|_| line()).collect();
@@ -213,7 +216,6 @@ impl Bars {
 
     fn begin(&self, worker: usize, input: &Path) {
         self.workers[worker].set_message(input.display().to_string());
-        self.workers[worker].enable_steady_tick(std::time::Duration::from_millis(120));
     }
 
     fn end(&self, worker: usize) {
