@@ -1,7 +1,7 @@
 //! Edits that converters need: choose splats, change axes, move, scale.
 
 use crate::{
-    Avatar, Error, Frame, Result, Rig, RigBase, Skin, TriangleBinding,
+    Avatar, Error, Frame, Joint, Result, Rig, RigBase, Skin, TriangleBinding,
     conventions::{ShRotation, multiply_quaternions, normalize_quaternion, quaternion_from_matrix},
     rig::{Blendshapes, FrameTracks, MorphTarget},
 };
@@ -119,6 +119,16 @@ impl Avatar {
                 }
             }
         }
+        self.change_joint_tracks(|joint, property, values| match property {
+            "translation" if joint.parent.is_none() => {
+                values.copy_from_slice(&point([values[0], values[1], values[2]], translation))
+            }
+            "rotation" if joint.parent.is_none() => {
+                values.copy_from_slice(&rotate([values[0], values[1], values[2], values[3]]));
+            }
+            "scale" if joint.parent.is_none() => values.iter_mut().for_each(|v| *v *= scale as f32),
+            _ => {}
+        });
         transform_cameras(self, matrix, scale, translation);
         Ok(())
     }
@@ -185,7 +195,33 @@ impl Avatar {
                 }
             }
         }
+        self.change_joint_tracks(|_, property, values| {
+            if let ("translation", Ok(translation)) = (property, <&mut [f32; 3]>::try_from(&mut *values)) {
+                point(translation);
+            }
+            if let ("rotation", Ok(rotation)) = (property, <&mut [f32; 4]>::try_from(&mut *values)) {
+                quaternion(rotation);
+            }
+        });
         transform_cameras(self, &matrix, 1.0, [0.0; 3]);
+    }
+
+    /// Calls `change` on every key of clip tracks that move joints, with the joint and `translation`, `rotation` or `scale`.
+    fn change_joint_tracks(&mut self, change: impl Fn(&Joint, &str, &mut [f32])) {
+        let RigBase::Skinned { skeleton, .. } = &self.rig.base else { return };
+        for track in self.clips.iter_mut().flat_map(|clip| &mut clip.tracks) {
+            let Some((name, property)) = track.target.strip_prefix("joint/").and_then(|t| t.rsplit_once('/')) else {
+                continue;
+            };
+            let width = match property {
+                "rotation" => 4,
+                _ => 3,
+            };
+            let Some(joint) = skeleton.joints.iter().find(|j| j.name == name) else { continue };
+            if track.width == width {
+                track.values.chunks_exact_mut(width as usize).for_each(|values| change(joint, property, values));
+            }
+        }
     }
 
     /// Drops the rig and everything that belongs to it, leaving the splats as they are shown at rest.
@@ -303,4 +339,40 @@ fn gather_rig(rig: &Rig, indices: &[u32], old_count: usize) -> Rig {
         weights: b.weights.clone(),
     });
     Rig { base, blendshapes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic::{RigSample, every_rig};
+
+    /// Joint tracks say the same pose after the axes changed and changed back, and follow the skeleton in between.
+    #[test]
+    fn clips_of_joints_change_axes_with_the_skeleton() {
+        let before = every_rig(RigSample::Skinned);
+        let mut avatar = before.clone();
+        avatar.reframe(Frame::RDF).unwrap();
+        assert_ne!(avatar.clips, before.clips);
+        avatar.reframe(Frame::RUB).unwrap();
+        assert_eq!(avatar, before);
+    }
+
+    #[test]
+    fn a_moved_root_takes_its_track_along() {
+        let mut avatar = every_rig(RigSample::Skinned);
+        let RigBase::Skinned { skeleton, .. } = &avatar.rig.base else { panic!("a skinned sample") };
+        let root = skeleton.joints[0].clone();
+        let target = format!("joint/{}/translation", root.name);
+        avatar.clips[0].tracks.push(crate::Track {
+            target: target.clone(),
+            width: 3,
+            ticks: vec![0],
+            values: root.translation.to_vec(),
+            ..crate::Track::default()
+        });
+        avatar.transform(&[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], 2.0, [1.0, 2.0, 3.0]).unwrap();
+        let RigBase::Skinned { skeleton, .. } = &avatar.rig.base else { panic!("still skinned") };
+        let track = avatar.clips[0].tracks.iter().find(|t| t.target == target).unwrap();
+        assert_eq!(track.values, skeleton.joints[0].translation);
+    }
 }

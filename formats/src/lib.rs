@@ -26,6 +26,7 @@ mod ksplat;
 pub mod lam;
 mod limits;
 mod meta;
+mod morton;
 pub mod npy;
 pub mod ply;
 mod registry;

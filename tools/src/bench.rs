@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use gav_formats::{
-    Avatar, EncodeOptions, FORMATS, Frame, Profile, ReadOptions, Source, WriteOptions, Writer, compare, format_by_name,
+    Avatar, EncodeOptions, FORMATS, Format, Frame, Profile, ReadOptions, Source, WriteOptions, Writer, compare,
+    format_by_name,
 };
 use gav_kernels::psnr::orbit_psnr;
 use serde_json::json;
@@ -18,8 +19,8 @@ use crate::text::table;
 
 const EXAMPLES: &str = "\
 Examples:
-  gav bench codec angel.ply lam_head.ply
-  gav bench codec head.ply --rivals reference-files/ --frame RDF --json
+  gav bench codec angel.ply lam_head.ply.zst
+  gav bench codec head.ply --rivals reference-files/ --json
 
 Exit codes:
   0  measured
@@ -48,9 +49,9 @@ struct Codec {
     /// Folder with files NAME.* written by other tools, measured instead of our own writers where they exist
     #[arg(long)]
     rivals: Option<PathBuf>,
-    /// Axes of the files in --rivals whose formats leave them open
-    #[arg(long, default_value = "RDF")]
-    frame: Frame,
+    /// Axes of the SPZ files in --rivals [default: RUB, as the format says]
+    #[arg(long)]
+    frame: Option<Frame>,
     /// Skip rendering, which takes most of the time
     #[arg(long)]
     no_psnr: bool,
@@ -153,7 +154,19 @@ fn rows(codec: &Codec, reference: &Avatar, source: &Source, stem: &str) -> Resul
         let options = WriteOptions { gav, ..WriteOptions::default() };
         rows.push(own(&format!("gav {name}"), "gav", reference, &options)?);
     }
-    for format in FORMATS.iter().filter(|f| matches!(f.write, Some(Writer::File(_))) && f.id != "gav") {
+    let file = |f: &&Format| matches!(f.write, Some(Writer::File(_) | Writer::FileAndSiblings { .. })) && f.id != "gav";
+    for format in FORMATS.iter().filter(file) {
+        if format.id == "spz" {
+            // 12 fractional bits are what the reference writer uses; ours chooses more where they would show
+            for version in [2, 3, 4] {
+                let options = WriteOptions {
+                    spz_version: Some(version),
+                    spz_fractional_bits: Some(12),
+                    ..WriteOptions::default()
+                };
+                rows.push(own(&format!("spz v{version} 12 bit (ours)"), "spz", reference, &options)?);
+            }
+        }
         rows.push(own(&format!("{} (ours)", format.id), format.id, reference, &WriteOptions::default())?);
     }
     let started = Instant::now();
@@ -219,10 +232,10 @@ fn own(name: &str, id: &str, avatar: &Avatar, options: &WriteOptions) -> Result<
 }
 
 /// Decodes a file that another tool wrote.
-fn theirs(path: &Path, frame: Frame) -> Result<Row> {
+fn theirs(path: &Path, frame: Option<Frame>) -> Result<Row> {
     let source = Source::open(path)?;
     let spz = gav_formats::sniff(&source)?.id.starts_with("spz");
-    let options = ReadOptions { frame: spz.then_some(frame), ..ReadOptions::default() };
+    let options = ReadOptions { frame: frame.filter(|_| spz), ..ReadOptions::default() };
     let mut decode_seconds = f64::INFINITY;
     let mut decoded = None;
     for _ in 0..3 {

@@ -6,12 +6,11 @@ use super::{
     floats::write_floats,
     harmonics::{self, Basis, MAX_SH_CLASS, SH_CONTEXTS},
     ints::zigzag,
-    morton,
     quantization::{Classes, Quantization, class_step},
     rotation::to_swing_twist,
     symbols::{Entropy, StreamKind, Symbols, symbols_chunk},
 };
-use crate::{Splats, conventions::SH_C0};
+use crate::{Splats, conventions::SH_C0, morton};
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -322,13 +322,13 @@ fn parse_header(bytes: &[u8], limits: &Limits) -> Result<Header> {
         let message = format!("header says {} bytes, the file has {}", header.file_bytes, bytes.len());
         return Err(bad(if header.file_bytes > bytes.len() as u64 { "TRUNCATED" } else { "TRAILING" }, 16, message));
     }
-    if header.entry_bytes < ENTRY_BYTES as u32 || header.entry_bytes > 4096 || header.entry_bytes % 8 != 0 {
+    if header.entry_bytes < ENTRY_BYTES as u32 || header.entry_bytes > 4096 || !header.entry_bytes.is_multiple_of(8) {
         return Err(bad("DIRECTORY", 36, format!("directory entries of {} bytes", header.entry_bytes)));
     }
     limits.check_entries(u64::from(header.entry_count))?;
     let directory_bytes = u64::from(header.entry_count) * u64::from(header.entry_bytes);
     let end = header.directory_offset.checked_add(directory_bytes);
-    if header.directory_offset % ALIGNMENT != 0
+    if !header.directory_offset.is_multiple_of(ALIGNMENT)
         || header.directory_offset < HEADER_BYTES as u64
         || end.is_none_or(|end| end > header.file_bytes)
     {
@@ -351,7 +351,10 @@ fn check_entry(entry: &Entry, at: u64, file_bytes: u64) -> Result<()> {
     }
     let name = entry.name();
     let end = entry.offset.checked_add(entry.stored_bytes);
-    if entry.offset % ALIGNMENT != 0 || entry.offset < HEADER_BYTES as u64 || end.is_none_or(|end| end > file_bytes) {
+    if !entry.offset.is_multiple_of(ALIGNMENT)
+        || entry.offset < HEADER_BYTES as u64
+        || end.is_none_or(|end| end > file_bytes)
+    {
         return Err(bad(
             "CHUNK_RANGE",
             at,

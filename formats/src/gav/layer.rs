@@ -10,13 +10,12 @@ use super::{
     floats::read_floats,
     harmonics::{self, Basis, MAX_SH_CLASS, SH_CONTEXTS},
     ints::unzigzag,
-    morton,
     quantization::{Classes, LOG_UNIT, Quantization, class_step},
     rotation::from_swing_twist,
     stream::BlockReader,
     symbols::{StreamKind, SymbolReader},
 };
-use crate::{Result, Splats, conventions::SH_C0};
+use crate::{Result, Splats, conventions::SH_C0, morton};
 
 /// The attributes of a splat set, each a chunk of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

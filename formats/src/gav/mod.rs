@@ -9,7 +9,6 @@ mod harmonics;
 mod ints;
 mod layer;
 mod meta_chunks;
-mod morton;
 mod quantization;
 mod quantizer;
 mod rans;

@@ -176,11 +176,11 @@ fn morton_order(splats: &Splats) -> Vec<u32> {
     let (low, high) = splats.bounds().unwrap_or_default();
     let steps = f64::from((1u32 << 21) - 1);
     let key = |mean: [f32; 3]| {
-        (0..3).fold(0u64, |key, axis| {
+        crate::morton::key(std::array::from_fn(|axis| {
             let range = f64::from(high[axis]) - f64::from(low[axis]);
             let t = if range > 0.0 { (f64::from(mean[axis]) - f64::from(low[axis])) / range } else { 0.0 };
-            key | spread((t.clamp(0.0, 1.0) * steps) as u64) << axis
-        })
+            (t.clamp(0.0, 1.0) * steps) as u32
+        }))
     };
     let width = splats.sh_rest_count() * 3;
     let has_nan = |i: usize| {
@@ -194,21 +194,6 @@ fn morton_order(splats: &Splats) -> Vec<u32> {
         (0..splats.len()).into_par_iter().filter(|i| !has_nan(*i)).map(|i| (key(splats.means[i]), i as u32)).collect();
     keyed.par_sort_unstable();
     keyed.into_iter().map(|(_, i)| i).collect()
-}
-
-/// Puts two zero bits between the lower 21 bits.
-fn spread(value: u64) -> u64 {
-    let mut v = value & 0x1f_ffff;
-    for (shift, mask) in [
-        (32, 0x001f_0000_0000_ffff),
-        (16, 0x001f_0000_ff00_00ff),
-        (8, 0x100f_00f0_0f00_f00f),
-        (4, 0x10c3_0c30_c30c_30c3),
-        (2, 0x1249_2492_4924_9249),
-    ] {
-        v = (v | v << shift) & mask;
-    }
-    v
 }
 
 fn display_color(sh0: f32) -> f32 {

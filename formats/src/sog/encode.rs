@@ -114,32 +114,17 @@ fn morton_order(means: &[[f32; 3]]) -> Vec<u32> {
             high[k] = high[k].max(mean[k]);
         }
     }
-    let cell = |v: f32, k: usize| -> u64 {
+    let cell = |v: f32, k: usize| -> u32 {
         let span = f64::from(high[k]) - f64::from(low[k]);
-        if span > 0.0 { ((f64::from(v) - f64::from(low[k])) / span * 2_097_151.0) as u64 } else { 0 }
+        if span > 0.0 { ((f64::from(v) - f64::from(low[k])) / span * 2_097_151.0) as u32 } else { 0 }
     };
     let mut keys: Vec<(u64, u32)> = means
         .par_iter()
         .enumerate()
-        .map(|(i, mean)| ((0..3).fold(0, |key, k| key | spread(cell(mean[k], k)) << k), i as u32))
+        .map(|(i, mean)| (crate::morton::key(std::array::from_fn(|k| cell(mean[k], k))), i as u32))
         .collect();
     keys.par_sort_unstable();
     keys.into_iter().map(|(_, i)| i).collect()
-}
-
-/// Moves bit b of a 21-bit number to bit 3 b.
-fn spread(v: u64) -> u64 {
-    let mut v = v & 0x1f_ffff;
-    for (shift, mask) in [
-        (32, 0x001f_0000_0000_ffff_u64),
-        (16, 0x001f_0000_ff00_00ff),
-        (8, 0x100f_00f0_0f00_f00f),
-        (4, 0x10c3_0c30_c30c_30c3),
-        (2, 0x1249_2492_4924_9249),
-    ] {
-        v = (v | v << shift) & mask;
-    }
-    v
 }
 
 /// Low and high bytes of 16-bit positions on the scale `t(v) = sign(v) ln(1 + |v|)`, with the bounds of t.

@@ -213,7 +213,8 @@ fn track(target: &str, width: u32, interpolation: Interpolation, values: Vec<f32
 
 /// Blendshapes whose first splats move and whose others rest, as pruned ones do.
 fn blendshapes(count: usize, weights: BlendWeights, bases: usize, r: &mut Random) -> Blendshapes {
-    let mut value = |index: usize, scale: f64| if (index % count).is_multiple_of(3) { (scale * r.bell()) as f32 } else { 0.0 };
+    let mut value =
+        |index: usize, scale: f64| if (index % count).is_multiple_of(3) { (scale * r.bell()) as f32 } else { 0.0 };
     Blendshapes {
         bases: bases as u32,
         means: (0..bases * count).map(|i| [0; 3].map(|_| value(i, 0.01))).collect(),

@@ -1,4 +1,4 @@
-//! Morton order of grid positions: 21 bits an axis, x lowest (`spec/gav.md` 7.3).
+//! Morton order of grid positions: 21 bits an axis, x lowest (`spec/gav.md` 7.3). Other formats sort by it too.
 
 /// Spreads the low 21 bits so that two zero bits follow each.
 fn spread(v: u64) -> u64 {
