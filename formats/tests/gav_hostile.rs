@@ -124,7 +124,7 @@ fn hostile_headers_and_directories_have_their_codes() {
     assert_eq!(code(with_header(&bytes, |h| h[32..36].fill(0xFF))), "LIMIT");
     assert_eq!(code(with_entry(&bytes, b"COLR", |e| e[8..16].fill(0xFF))), "CHUNK_RANGE");
     assert_eq!(code(with_entry(&bytes, b"COLR", |e| e[16..24].fill(0xFF))), "CHUNK_RANGE");
-    assert_eq!(code(with_entry(&bytes, b"COLR", |e| e[40..44].fill(0xFF))), "ELEMENTS");
+    assert_eq!(code(with_entry(&bytes, b"COLR", |e| e[40] = 21)), "ELEMENTS");
     assert_eq!(
         code(with_entry(&bytes, b"COLR", |e| e[36..44].copy_from_slice(&[1, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF]))),
         "CHUNK_BLOCKS"

@@ -143,11 +143,15 @@ impl<'a> Reader<'a> {
             match &entry.kind {
                 b"aNIm" => avatar.clips.push(meta_chunks::read_clip(container, entry, limits)?),
                 b"xATT" => avatar.attributes.push(meta_chunks::read_attribute(container, entry, count, limits)?),
-                kind if !is_known(kind) => avatar.unknown.push(UnknownChunk {
-                    kind: *kind,
-                    data: container.stored(entry).to_vec(),
-                    entry: Entry { offset: 0, ..entry.clone() },
-                }),
+                kind if !is_known(kind) => {
+                    // carried along unread, but not unchecked
+                    container.blocks(entry)?.iter().try_for_each(|block| block.bytes().map(|_| ()))?;
+                    avatar.unknown.push(UnknownChunk {
+                        kind: *kind,
+                        data: container.stored(entry).to_vec(),
+                        entry: Entry { offset: 0, ..entry.clone() },
+                    });
+                }
                 _ => {}
             }
         }
