@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use gav_formats::{Avatar, Camera, Error, Frame, Result, RigBase, Splats};
+use rayon::prelude::*;
 
 use crate::{
     orbit::{IMAGE_SIZE, orbit_cameras},
@@ -63,7 +64,7 @@ impl Reference {
             return Err(Error::usage("no cameras to compare from"));
         }
         let splats = displayed_splats(avatar)?;
-        let pictures = cameras.iter().map(|camera| render(&splats, camera, avatar.render_model, WHITE)).collect();
+        let pictures = cameras.par_iter().map(|camera| render(&splats, camera, avatar.render_model, WHITE)).collect();
         Ok(Self { frame: avatar.frame, cameras, pictures })
     }
 
@@ -79,7 +80,7 @@ impl Reference {
             copy.reframe(self.frame)?;
             splats = Cow::Owned(copy.splats);
         }
-        let pictures = self.cameras.iter().zip(&self.pictures);
+        let pictures = self.cameras.par_iter().zip(&self.pictures);
         let views: Vec<f64> = pictures
             .map(|(camera, expected)| image_psnr(expected, &render(&splats, camera, test.render_model, WHITE)))
             .collect();

@@ -216,6 +216,10 @@ fn inputs_may_be_files_patterns_and_folders_beside_or_elsewhere() {
     expect(root.path(), 0, &["convert", "s/**/*.glb", "--to", "gav", "-o", "out"]);
     assert_eq!(made(), ["out/one.gav", "out/t/two.gav", "s/one.glb", "s/t/three.gav", "s/t/two.glb"]);
     fs::remove_dir_all(root.path().join("out")).unwrap();
+    // a file that is named, found and named again is one item
+    let (out, _) =
+        expect(root.path(), 0, &["convert", "s/one.glb", "./s/one.glb", "s", "--to", "spz", "-o", "x", "-n"]);
+    assert!(out.contains("3 to be written"), "{out}");
     // beside the inputs; what is in the format already is left alone, also the second time
     expect(root.path(), 0, &["convert", "s", "--to", "gav"]);
     assert_eq!(made(), ["s/one.gav", "s/one.glb", "s/t/three.gav", "s/t/two.gav", "s/t/two.glb"]);

@@ -80,6 +80,7 @@ pub(super) fn make(arguments: &Arguments) -> Result<Plan> {
     }
     let options = options_hash(arguments, format);
     let mut items: Vec<Item> = Vec::new();
+    let mut by_output: HashMap<PathBuf, usize> = HashMap::new();
     for input in &inputs {
         let (output, root) = place(input, &target, format);
         let key = slashes(output.strip_prefix(&root).unwrap_or(&output));
@@ -88,7 +89,9 @@ pub(super) fn make(arguments: &Arguments) -> Result<Plan> {
         let relative = slashes(&input.relative);
         let entry = Entry { input: relative, input_bytes, input_modified, options: options.clone(), output: None };
         let item = Item { input: input.path.clone(), output, format, action: Action::Convert, root, key, entry };
-        if !items.iter().any(|other| other.output == item.output && same(&other.input, &item.input)) {
+        // the same file named twice, or named and found, is one item
+        let first = *by_output.entry(item.output.clone()).or_insert(items.len());
+        if items.get(first).is_none_or(|other| !same(&other.input, &item.input)) {
             items.push(item);
         }
     }
