@@ -6,6 +6,7 @@ use gav_formats::{
     gav::Reader,
     synthetic::{self, RigSample},
 };
+use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 fn encode(avatar: &Avatar, profile: Profile) -> Vec<u8> {
@@ -31,28 +32,27 @@ fn samples() -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_truncation_is_an_error() {
-    for (name, bytes) in samples() {
+    samples().par_iter().for_each(|(name, bytes)| {
         for end in 0..bytes.len() {
             assert!(read(&bytes[..end]).is_err(), "{name}: {end} of {} bytes were accepted", bytes.len());
         }
-    }
+    });
 }
 
 #[test]
-fn every_flipped_byte_is_noticed_or_lies_in_padding() {
-    for (name, mut bytes) in samples() {
+fn every_flipped_bit_is_noticed_or_lies_in_padding() {
+    samples().into_par_iter().for_each(|(name, mut bytes)| {
         let good = read(&bytes).unwrap();
         for at in 0..bytes.len() {
-            for mask in [0x01, 0xFF] {
-                bytes[at] ^= mask;
-                // a byte that changes nothing can only be padding between chunks
-                if let Ok(avatar) = read(&bytes) {
-                    assert!(avatar == good, "{name}: byte {at} changed the content unnoticed");
-                }
-                bytes[at] ^= mask;
+            let mask = 1 << (at % 8);
+            bytes[at] ^= mask;
+            // a byte that changes nothing can only be padding between chunks
+            if let Ok(avatar) = read(&bytes) {
+                assert!(avatar == good, "{name}: byte {at} changed the content unnoticed");
             }
+            bytes[at] ^= mask;
         }
-    }
+    });
 }
 
 #[test]

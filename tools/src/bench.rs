@@ -12,7 +12,7 @@ use gav_formats::{
     Avatar, EncodeOptions, FORMATS, Format, Frame, Profile, ReadOptions, Source, WriteOptions, Writer, compare,
     format_by_name,
 };
-use gav_kernels::psnr::orbit_psnr;
+use gav_kernels::psnr::{Psnr, orbit_psnr};
 use serde_json::json;
 
 use crate::text::table;
@@ -52,6 +52,9 @@ struct Codec {
     /// Axes of the SPZ files in --rivals [default: RUB, as the format says]
     #[arg(long)]
     frame: Option<Frame>,
+    /// Axes that say where up is when rendering, for captures whose y axis points up although their format says down
+    #[arg(long, value_name = "FRAME")]
+    view_frame: Option<Frame>,
     /// Skip rendering, which takes most of the time
     #[arg(long)]
     no_psnr: bool,
@@ -100,7 +103,7 @@ fn measure_file(codec: &Codec, path: &Path) -> Result<()> {
     ];
     for row in &mut rows {
         let errors = compare(&reference, &row.decoded)?;
-        let psnr = if codec.no_psnr { None } else { Some(orbit_psnr(&reference, &row.decoded)?) };
+        let psnr = if codec.no_psnr { None } else { Some(rendered(codec, &reference, &mut row.decoded)?) };
         let per_splat = row.bytes as f64 / count.max(1) as f64;
         let speed = |seconds: f64| count as f64 / seconds / 1e6;
         if codec.json {
@@ -133,6 +136,15 @@ fn measure_file(codec: &Codec, path: &Path) -> Result<()> {
         println!("{}", table(&lines));
     }
     Ok(())
+}
+
+/// PSNR of the orbit views, with up where `--view-frame` says.
+fn rendered(codec: &Codec, reference: &Avatar, decoded: &mut Avatar) -> Result<Psnr> {
+    let Some(frame) = codec.view_frame else { return Ok(orbit_psnr(reference, decoded)?) };
+    decoded.reframe(reference.frame)?;
+    let relabelled = Avatar { frame, ..reference.clone() };
+    decoded.frame = frame;
+    Ok(orbit_psnr(&relabelled, decoded)?)
 }
 
 /// Maps a file, or unpacks a `.zst` of one.

@@ -18,17 +18,9 @@ use rayon::prelude::*;
 pub(crate) enum Entropy {
     /// Integer columns through zstd at this level (chunk codec 1).
     Planes(i32),
-    /// Static rANS (chunk codec 2).
-    Rans,
-}
-
-impl Entropy {
-    pub fn codec(self) -> u16 {
-        match self {
-            Self::Planes(_) => 1,
-            Self::Rans => 2,
-        }
-    }
+    /// Whichever makes the chunk smaller: static rANS (chunk codec 2), or planes at this level. Captures prefer rANS, avatars
+    /// made by formulas repeat themselves, which only zstd sees.
+    Smallest(i32),
 }
 
 /// One stream of one block.
@@ -58,69 +50,87 @@ impl StreamKind {
     }
 }
 
-/// Builds a chunk from the symbol streams of its blocks. `prefix` of a block is stored before its streams.
+/// Builds a chunk from the symbol streams of its blocks. The bytes that `make` returns with the streams are stored before them.
 pub(crate) fn symbols_chunk(
     kind: &[u8; 4],
     entropy: Entropy,
-    mut parameters: Vec<u8>,
+    parameters: Vec<u8>,
     elements: usize,
     kinds: &[StreamKind],
     make: impl Fn(std::ops::Range<usize>) -> (Vec<u8>, Vec<Symbols>) + Sync + Send,
 ) -> Chunk {
     let size = SPLAT_BLOCK as usize;
     let ranges: Vec<_> = (0..elements.div_ceil(size)).map(|b| b * size..((b + 1) * size).min(elements)).collect();
-    let blocks: Vec<(Vec<u8>, Vec<Symbols>)> = ranges.into_par_iter().map(make).collect();
-    let tables = match entropy {
-        Entropy::Planes(_) => Vec::new(),
-        Entropy::Rans => {
-            let mut writer = BlockWriter::new(19);
-            let tables: Vec<Tables> = kinds
-                .par_iter()
-                .enumerate()
-                .map(|(index, kind)| histograms(blocks.iter().map(|(_, streams)| &streams[index]), *kind))
-                .collect::<Vec<_>>()
-                .iter()
-                .map(|histograms| Tables::build(histograms, &mut writer))
-                .collect();
-            parameters.extend_from_slice(&writer.finish().0);
-            tables
-        }
+    let streams: Vec<(Vec<u8>, Vec<Symbols>)> = ranges.into_par_iter().map(make).collect();
+    let (Entropy::Planes(level) | Entropy::Smallest(level)) = entropy;
+    let mut chunk = Chunk {
+        kind: *kind,
+        codec: 1,
+        block_elements: SPLAT_BLOCK,
+        elements: elements as u32,
+        blocks: planes_blocks(&streams, level),
+        parameters,
+        ..Chunk::default()
     };
-    let blocks = blocks
-        .into_par_iter()
-        .map(|(prefix, streams)| {
-            let mut writer = BlockWriter::new(if let Entropy::Planes(level) = entropy { level } else { 1 });
-            writer.raw(&prefix);
-            for (index, stream) in streams.iter().enumerate() {
-                match (entropy, stream) {
-                    (Entropy::Planes(_), Symbols::Values { values, .. }) => {
-                        write_ints(&mut writer, &values.iter().map(|&v| v as i32).collect::<Vec<_>>());
-                    }
-                    (Entropy::Planes(_), Symbols::Wide(values)) => {
-                        for shift in [0, 32] {
-                            write_ints(&mut writer, &values.iter().map(|&v| (v >> shift) as i32).collect::<Vec<_>>());
-                        }
-                    }
-                    (Entropy::Rans, Symbols::Values { values, contexts }) => {
-                        rans::write_values(&mut writer, &tables[index], values, contexts.as_deref());
-                    }
-                    (Entropy::Rans, Symbols::Wide(values)) => {
-                        rans::write_lengths(&mut writer, &tables[index], values);
+    if matches!(entropy, Entropy::Smallest(_)) {
+        let (tables, blocks) = rans_blocks(&streams, kinds);
+        let bytes = |blocks: &[(Vec<u8>, u64)]| blocks.iter().map(|(block, _)| block.len()).sum::<usize>();
+        if tables.len() + bytes(&blocks) < bytes(&chunk.blocks) {
+            chunk.codec = 2;
+            chunk.parameters.extend_from_slice(&tables);
+            chunk.blocks = blocks;
+        }
+    }
+    chunk
+}
+
+/// Blocks of codec 1.
+fn planes_blocks(streams: &[(Vec<u8>, Vec<Symbols>)], level: i32) -> Vec<(Vec<u8>, u64)> {
+    let encode = |(prefix, streams): &(Vec<u8>, Vec<Symbols>)| {
+        let mut writer = BlockWriter::new(level);
+        writer.raw(prefix);
+        for stream in streams {
+            match stream {
+                Symbols::Values { values, .. } => {
+                    write_ints(&mut writer, &values.iter().map(|&v| v as i32).collect::<Vec<_>>());
+                }
+                Symbols::Wide(values) => {
+                    for shift in [0, 32] {
+                        write_ints(&mut writer, &values.iter().map(|&v| (v >> shift) as i32).collect::<Vec<_>>());
                     }
                 }
             }
-            writer.finish()
-        })
+        }
+        writer.finish()
+    };
+    streams.par_iter().map(encode).collect()
+}
+
+/// Tables and blocks of codec 2.
+fn rans_blocks(streams: &[(Vec<u8>, Vec<Symbols>)], kinds: &[StreamKind]) -> (Vec<u8>, Vec<(Vec<u8>, u64)>) {
+    let mut tables_writer = BlockWriter::new(19);
+    let tables: Vec<Tables> = kinds
+        .par_iter()
+        .enumerate()
+        .map(|(index, kind)| histograms(streams.iter().map(|(_, streams)| &streams[index]), *kind))
+        .collect::<Vec<_>>()
+        .iter()
+        .map(|histograms| Tables::build(histograms, &mut tables_writer))
         .collect();
-    Chunk {
-        kind: *kind,
-        codec: entropy.codec(),
-        block_elements: SPLAT_BLOCK,
-        elements: elements as u32,
-        parameters,
-        blocks,
-        ..Chunk::default()
-    }
+    let encode = |(prefix, streams): &(Vec<u8>, Vec<Symbols>)| {
+        let mut writer = BlockWriter::new(1);
+        writer.raw(prefix);
+        for (stream, tables) in streams.iter().zip(&tables) {
+            match stream {
+                Symbols::Values { values, contexts } => {
+                    rans::write_values(&mut writer, tables, values, contexts.as_deref());
+                }
+                Symbols::Wide(values) => rans::write_lengths(&mut writer, tables, values),
+            }
+        }
+        writer.finish()
+    };
+    (tables_writer.finish().0, streams.par_iter().map(encode).collect())
 }
 
 fn histograms<'a>(streams: impl Iterator<Item = &'a Symbols>, kind: StreamKind) -> Vec<Vec<u32>> {

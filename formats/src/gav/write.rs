@@ -45,7 +45,7 @@ impl Settings {
         let level = options.level.unwrap_or(match options.profile {
             Profile::Lossless => 19,
             Profile::Fast => 1,
-            _ => 9,
+            _ => 3,
         });
         if !(1..=22).contains(&level) {
             return Err(Error::usage(format!("zstd level {level} is not 1 to 22")));
@@ -67,7 +67,7 @@ impl Settings {
         Ok(Self {
             quality,
             level,
-            entropy: if options.profile == Profile::Fast { Entropy::Planes(level) } else { Entropy::Rans },
+            entropy: if options.profile == Profile::Fast { Entropy::Planes(level) } else { Entropy::Smallest(level) },
             weight_bits: if options.profile == Profile::High { 16 } else { 8 },
             prune: options.profile == Profile::Small && !options.keep_invisible,
         })
