@@ -162,11 +162,17 @@ fn quantize_row(mut row: Vec<(u16, f32)>, bits: u8) -> Vec<(u16, Weight)> {
     let scale = f64::from((1u32 << bits) - 1);
     row.sort_by(|a, b| b.1.total_cmp(&a.1));
     let mut out = vec![(row[0].0, Weight::Code(0))];
+    let mut left = scale as i32;
     for &(joint, weight) in &row[1..] {
         let code = (f64::from(weight) * scale).round_ties_even() as i32;
         if code > 0 {
             out.push((joint, Weight::Code(code)));
+            left -= code;
         }
+    }
+    // rounding can leave the heaviest a code below the second (two halves of 255 are 127 and 128): then they change places
+    if out.get(1).is_some_and(|(_, second)| second.code() > left) {
+        (out[0].0, out[1]) = (out[1].0, (out[0].0, Weight::Code(left)));
     }
     out
 }
