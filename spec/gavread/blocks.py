@@ -21,10 +21,11 @@ class Block:
 
     def __init__(self, data, at=0):
         self.data, self.at, self.decoded = memoryview(data), at, 0
+        self.short = "BLOCK_SHORT"  # the code when bytes are missing
 
     def take(self, count):
         """The next `count` bytes."""
-        require(count <= len(self.data) - self.at, "BLOCK_SHORT", f"{count} bytes wanted at byte {self.at} of a block")
+        require(count <= len(self.data) - self.at, self.short, f"{count} bytes wanted at byte {self.at} of {len(self.data)}")
         self.at += count
         return self.data[self.at - count : self.at]
 
@@ -52,10 +53,10 @@ class Block:
         require(length == 1, "STREAM_LENGTH", f"{length} bytes in a constant stream")
         return stored * count
 
-    def run(self):
+    def run(self, most=1 << 32):
         """A count and a stream of that many bytes (5.1)."""
         count = self.raw("I")
-        require(count <= MAX_RUN, "LIMIT", f"a run of {count} bytes")
+        require(count <= most, "RUN_LENGTH", f"a run of {count} bytes")
         return self.stream(count)
 
     def planes(self, count):
@@ -111,8 +112,10 @@ class Block:
 
     def linear(self, count, columns):
         """Mode 1: prediction from the rows before and from columns already read."""
-        used = list(self.raw_bytes(self.raw("B")))
-        require(len(used) <= 4 and all(k in columns for k in used), "FLOAT_COLUMN", f"predicted from {used}")
+        count_used = self.raw("B")
+        require(count_used <= 4, "FLOAT_COLUMN", f"predicted from {count_used} columns")
+        used = list(self.raw_bytes(count_used))
+        require(all(k in columns for k in used), "FLOAT_COLUMN", f"predicted from {used}")
         weights = [float(w) for w in np.frombuffer(self.raw_bytes(4 * (3 + 2 * len(used))), "<f4")]
         residuals = unzigzag(self.planes(count))
         terms = []
@@ -135,9 +138,6 @@ class Block:
     def finish(self):
         """A block must end with its last field (5.1)."""
         require(self.at == len(self.data), "BLOCK_LONG", f"{len(self.data) - self.at} bytes left over")
-
-
-MAX_RUN = 1 << 32
 
 
 def unpack_frame(stored, count):

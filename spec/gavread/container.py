@@ -47,7 +47,15 @@ class Chunk:
 
     def parameters(self):
         """A cursor over the parameters."""
-        return Block(self.data[: self.parameter_bytes])
+        cursor = Block(self.data[: self.parameter_bytes])
+        cursor.short = "PARAMETERS"
+        return cursor
+
+    def fixed_parameters(self, layout):
+        """Parameters that consist of nothing but fields."""
+        cursor = self.parameters()
+        require(struct.calcsize("<" + layout) == len(cursor.data), "PARAMETERS", f"{self.kind}: {len(cursor.data)} bytes of parameters")
+        return cursor.raw(layout)
 
     def read(self, decode):
         """Results of `decode(block, elements in the block)` for every block, with hashes and lengths checked."""
@@ -69,7 +77,7 @@ class Chunk:
 
     def json(self):
         """A JSON chunk (6)."""
-        return parse_json(self.single(lambda block, _: block.run()), self.kind)
+        return parse_json(self.single(lambda block, _: block.run(MAX_JSON)), self.kind)
 
 
 def parse_json(text, where):

@@ -20,14 +20,15 @@ class TableSet:
         require(((counts >= 0) & (counts <= MAX_TOKENS)).all(), "FREQUENCIES", "a count of tokens out of range")
         codes = parameters.int_column(int(counts.sum()))
         require(((codes >= 0) & (codes <= 39)).all(), "FREQUENCIES", "a frequency code out of range")
-        self.contexts, self.used = contexts, counts > 0
-        tables = [self.slots(part) for part in np.split(codes, np.cumsum(counts)[:-1])]
+        parts = np.split(codes, np.cumsum(counts)[:-1])
+        self.used = np.array([part.any() for part in parts])
+        tables = [self.slots(part) for part in parts]
         self.token, self.frequency, self.offset = (np.concatenate(t).tolist() for t in zip(*tables))
 
     @staticmethod
     def slots(codes):
         """The three tables of one context."""
-        if len(codes) == 0:
+        if not codes.any():
             return (np.zeros(SCALE, np.int64),) * 3
         frequencies = expand(codes)
         starts = np.cumsum(frequencies) - frequencies
@@ -38,9 +39,7 @@ class TableSet:
 def expand(codes):
     """Frequencies that sum to 4096, from the codes of a context."""
     weights = np.array([WEIGHTS[k] for k in codes], np.int64)
-    total = int(weights.sum())
-    require(total > 0, "FREQUENCIES", "a context without any frequency")
-    f = np.where(weights > 0, np.maximum(1, weights * SCALE // total), 0)
+    f = np.where(weights > 0, np.maximum(1, weights * SCALE // int(weights.sum())), 0)
     while (d := SCALE - int(f.sum())) != 0:
         largest = int(np.argmax(f))
         f[largest] += d if d > 0 else -min(-d, int(f[largest]) // 2)

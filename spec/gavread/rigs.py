@@ -49,12 +49,13 @@ def safetensors(data, code):
     """Arrays and metadata of a safetensors file."""
     try:
         (length,) = struct.unpack_from("<Q", data)
-        header = parse_json(data[8 : 8 + length], "safetensors")
+        header = json.loads(bytes(data[8 : 8 + length]).decode("utf-8"))
         metadata = header.pop("__metadata__", {})
         types = {"F32": "<f4", "U32": "<u4", "F64": "<f8", "I32": "<i4", "U8": "u1", "F16": "<f2", "U16": "<u2", "I64": "<i8"}
         arrays = {}
         for name, entry in header.items():
             start, end = entry["data_offsets"]
+            require(0 <= start <= end <= len(data) - 8 - length, code, f"tensor {name} outside the file")
             arrays[name] = np.frombuffer(data[8 + length + start : 8 + length + end], types[entry["dtype"]]).reshape(entry["shape"])
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(code, f"safetensors: {error!r}") from error
@@ -74,17 +75,23 @@ class Parts:
         readers = {"oRDR": self.order, "SKEL": self.skeleton, "SKIN": self.skin, "MRPH": self.morphs, "TRIB": self.triangles,
                    "GBLS": self.blendshapes, "MLPW": self.network, "FRMS": self.frames, "TMPL": self.template, "mESh": self.mesh,
                    "dRVr": self.drivers, "aNIm": self.clip, "cAMs": self.document, "tHMB": self.thumbnail, "xATT": self.attribute,
-                   "rEST": self.rest, "mETa": self.document}
+                   "rEST": self.rest, "mETa": self.metadata}
         for chunk in self.file.chunks:
             if chunk.kind in readers:
-                readers[chunk.kind](chunk)
+                try:
+                    readers[chunk.kind](chunk)
+                except (KeyError, TypeError, AttributeError) as error:
+                    raise Refused("JSON", f"{chunk.kind}: not the keys and types it should have: {error!r}") from error
+        self.check_triangles()
         return self
 
     def check_presence(self):
-        """Chunks that the rig kind calls for."""
-        needed = {1: ["SKEL", "SKIN"], 2: ["TRIB", "TMPL"], 3: ["TRIB", "TMPL"], 4: ["TRIB", "TMPL"], 6: ["FRMS"], 7: ["MRPH", "SKEL", "SKIN"]}
-        for kind in needed.get(self.splats.rig, []) + ["GBLS"] * self.splats.blendshapes:
-            self.file.need(kind)
+        """The chunks must make the rig kind that `SSET` announces (6.1)."""
+        skin, morphs, triangles, frames, blendshapes = (self.file.find(k) is not None for k in ("SKIN", "MRPH", "TRIB", "FRMS", "GBLS"))
+        require(skin + triangles + frames <= 1, "RIG_KIND", "more than one of SKIN, TRIB and FRMS")
+        kinds = (2, 3, 4) if triangles else (7 if morphs else 1,) if skin else (6,) if frames else (0,)
+        require(self.splats.rig in kinds, "RIG_KIND", f"SSET announces rig kind {self.splats.rig}, the chunks make {kinds}")
+        require(self.splats.blendshapes == blendshapes, "RIG_KIND", "blendshapes that SSET does not announce, or none that it does")
 
     def per_splat(self, chunk):
         """A chunk with one element per splat."""
@@ -93,6 +100,11 @@ class Parts:
     def document(self, chunk):
         """A JSON chunk that is kept as it is."""
         self.documents[chunk.kind] = chunk.json()
+
+    def metadata(self, chunk):
+        """6.18."""
+        self.document(chunk)
+        require(isinstance(self.documents["mETa"], dict), "JSON", "mETa is no object")
 
     def order(self, chunk):
         """6.3."""
@@ -108,7 +120,8 @@ class Parts:
         for k, joint in enumerate(joints):
             check_name(joint["name"], "joint")
             parent = joint["parent"]
-            require(parent is None or 0 <= parent < k, "INCONSISTENT", f"joint {k} has parent {parent}")
+            require(parent is None or parent >= 0, "JSON", f"joint {k} has parent {parent}")
+            require(parent is None or parent < k, "INCONSISTENT", f"joint {k} has parent {parent}")
             for key in ("translation", "rotation", "scale", "inverse_bind"):
                 check_finite(joint[key], "INCONSISTENT", f"joint {k}")
         self.documents["SKEL"] = {"joints": joints}
@@ -116,7 +129,7 @@ class Parts:
     def skin(self, chunk):
         """6.5."""
         self.per_splat(chunk)
-        flags, bits = chunk.parameters().raw("BB")
+        flags, bits = chunk.fixed_parameters("BB")
         require(flags <= 1 and bits <= 16, "PARAMETERS", f"flags {flags}, {bits} bits")
         joints = len(self.documents["SKEL"]["joints"]) if "SKEL" in self.documents else len(self.file.need("SKEL").json()["joints"])
 
@@ -150,7 +163,7 @@ class Parts:
         cursor = chunk.parameters()
         step = cursor.raw("d")
         check_steps([step], "MRPH")
-        drivers = self.names(parse_json(cursor.take(len(cursor.data) - 8), "MRPH"), chunk.elements)
+        drivers = self.names(parse_json(cursor.take(len(cursor.data) - 8), "MRPH"), chunk.elements, "ELEMENTS")
 
         def decode(block, targets):
             row_bytes = (self.n + 7) // 8
@@ -166,9 +179,10 @@ class Parts:
         self.documents["MRPH"] = {"drivers": drivers}
 
     @staticmethod
-    def names(names, count):
+    def names(names, count, code="INCONSISTENT"):
         """A JSON array of driver names, one per element."""
-        require(isinstance(names, list) and len(names) == count, "INCONSISTENT", f"driver names for {count} elements")
+        require(isinstance(names, list), "JSON", "no list of names")
+        require(len(names) == count, code, f"driver names for {count} elements")
         for name in names:
             check_name(name, "driver")
         return names
@@ -176,9 +190,10 @@ class Parts:
     def triangles(self, chunk):
         """6.7."""
         self.per_splat(chunk)
-        step, kind = chunk.parameters().raw("dB")
+        step, kind = chunk.fixed_parameters("dB")
         check_steps([step], "TRIB")
-        require(kind == self.splats.rig and kind in (2, 3, 4), "RIG_KIND", f"triangle frame {kind} in a rig of kind {self.splats.rig}")
+        require(kind in (2, 3, 4), "PARAMETERS", f"triangle frame {kind}")
+        require(kind == self.splats.rig, "RIG_KIND", f"triangle frame {kind} in a rig of kind {self.splats.rig}")
 
         def decode(block, n):
             triangle = block.int_column(n)
@@ -197,6 +212,13 @@ class Parts:
             check_finite(barycentric, "INCONSISTENT", "barycentric coordinates")
             require((np.abs(barycentric.astype(np.float64).sum(axis=1) - 1) <= 1e-3).all(), "INCONSISTENT", "barycentric coordinates do not sum to 1")
             self.arrays["triangle/barycentric"] = barycentric
+
+    def check_triangles(self):
+        """Triangles are those of the template."""
+        triangles, template = self.arrays.get("triangle/index"), self.documents.get("TMPL")
+        if triangles is not None and template is not None:
+            inside = not triangles.size or int(triangles.max()) < template.get("face_count", 0)
+            require(inside, "INCONSISTENT", "a triangle that the template does not have")
 
     def blendshapes(self, chunk):
         """6.8, bases."""
@@ -250,13 +272,13 @@ class Parts:
         for array in arrays.values():
             check_finite(array, "MLP", "weights")
         bases = self.file.need("GBLS").elements
-        require(width == bases, "MLP", f"{width} outputs for {bases} bases")
+        require(width == bases, "INCONSISTENT", f"{width} outputs for {bases} bases")
         self.documents["MLPW"] = {"inputs": inputs, "activations": activations}
 
     def frames(self, chunk):
         """6.9."""
         require(chunk.elements <= 1 << 20 and chunk.per_block <= 4096, "PARAMETERS", f"{chunk.elements} frames")
-        ticks, present, *steps = chunk.parameters().raw("IB4d")
+        ticks, present, *steps = chunk.fixed_parameters("IB4d")
         check_steps(steps, "FRMS")
         require(present <= 15, "PARAMETERS", f"FRMS bits {present}")
         require(ticks > 0, "INCONSISTENT", "no ticks per second")
@@ -283,6 +305,7 @@ class Parts:
         blocks = chunk.read(decode)
         for name in blocks[0] if blocks else ["times"]:
             self.arrays["frames/" + name] = joined([b[name] for b in blocks], (0,))
+        self.arrays["frames/times"] = self.arrays["frames/times"].view(np.uint32)
         times = self.arrays["frames/times"].astype(np.int64)
         require((np.diff(times) > 0).all(), "INCONSISTENT", "frame times do not rise")
         self.documents["FRMS"] = {"ticks_per_second": ticks}
@@ -290,9 +313,9 @@ class Parts:
     def template(self, chunk):
         """6.10."""
         value = chunk.json()
-        require(isinstance(value, dict) and value.get("family") in FAMILIES, "JSON", "TMPL: no known family")
+        require(isinstance(value, dict) and value.get("family", "none") in FAMILIES, "JSON", "TMPL: no known family")
         for key in ("faces_hash", "arrays_hash"):
-            text = value.get(key, "")
+            text = value.get(key, "0" * 64)
             require(isinstance(text, str) and len(text) == 64 and set(text.lower()) <= set("0123456789abcdef"), "JSON", f"TMPL: {key}")
         if value.get("embedded"):
             require(value.get("licence"), "INCONSISTENT", "an embedded template without a licence")
@@ -328,7 +351,7 @@ class Parts:
                 keys, width = track["keys"], track["width"]
                 require(track["interpolation"] in INTERPOLATIONS, "CLIP", f"interpolation {track['interpolation']}")
                 check_name(track["target"], "track")
-                times = block.int_column(keys)
+                times = block.int_column(keys).view(np.uint32)
                 require((np.diff(times.astype(np.int64)) > 0).all(), "INCONSISTENT", "key times do not rise")
                 arrays.append((track["target"], times, self.clip_values(block, chunk.codec, keys, width)))
             return header, arrays

@@ -108,13 +108,14 @@ class Layer:
         """Codec 0 (6.2)."""
         chunk = self.chunks[kind]
         width = FLOAT_WIDTHS.get(kind) or 3 * ((self.splats.degree + 1) ** 2 - 1)
-        require(chunk.parameter_bytes == 0, "PARAMETERS", f"{kind}: parameters in codec 0")
+        chunk.parameters().finish()
         return joined(chunk.read(lambda block, n: block.float_columns(n, width)), (0, width))
 
     def table_sets(self, kind, cursor, contexts):
         """The table sets after a chunk's own parameters (5.5)."""
+        cursor.short = "BLOCK_SHORT"
         sets = [entropy.TableSet(cursor, c) if self.chunks[kind].codec == 2 else None for c in contexts]
-        require(cursor.at == len(cursor.data), "PARAMETERS", f"{kind}: {len(cursor.data) - cursor.at} bytes of parameters left over")
+        cursor.finish()
         return sets
 
     def streams(self, kind, contexts, counts):
@@ -225,6 +226,7 @@ class Layer:
         """7.8."""
         chunk, width = self.chunks["SHCO"], 3 * ((self.splats.degree + 1) ** 2 - 1)
         cursor = chunk.parameters()
+        cursor.short = "SH_BASIS"
         flag = cursor.raw("B")
         require(flag <= 1, "SH_BASIS", f"SHCO flag {flag}")
         mean, basis = np.zeros(width), np.eye(width)

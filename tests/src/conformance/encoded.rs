@@ -1,0 +1,115 @@
+//! Conformance files that the encoder writes by itself: rigs, SH degrees, profiles, layers, blocks, order.
+
+use gav_formats::{
+    Avatar, EncodeOptions, Frame, Profile, Splats,
+    synthetic::{RigSample, every_rig, random, uniform},
+};
+
+use super::{Case, encode, encode_as};
+
+pub fn cases() -> Vec<Case> {
+    let mut out = Vec::new();
+    for (name, sample) in RigSample::ALL {
+        let avatar = every_rig(sample);
+        out.push(Case::exact(
+            format!("rig_{name}_lossless"),
+            "a rig, every bit kept",
+            encode_as(&avatar, Profile::Lossless),
+            &avatar,
+        ));
+        out.push(Case::lossy(
+            format!("rig_{name}_standard"),
+            "a rig, quantised",
+            encode_as(&avatar, Profile::Standard),
+        ));
+    }
+    for (name, sample) in [("stga", RigSample::Stga), ("frames", RigSample::Frames)] {
+        let bytes = encode_as(&every_rig(sample), Profile::Fast);
+        out.push(Case::lossy(format!("rig_{name}_fast"), "a rig, codec 1", bytes));
+    }
+    for degree in 0..=4 {
+        let avatar = random(24, degree, 1000 + u64::from(degree));
+        let lossless = encode_as(&avatar, Profile::Lossless);
+        out.push(Case::exact(format!("sh{degree}_lossless"), "an SH degree, every bit kept", lossless, &avatar));
+        for (name, profile) in [("standard", Profile::Standard), ("fast", Profile::Fast)] {
+            let bytes = encode_as(&avatar, profile);
+            out.push(Case::lossy(format!("sh{degree}_{name}"), "an SH degree, quantised", bytes));
+        }
+    }
+    for (name, profile) in [("high", Profile::High), ("small", Profile::Small)] {
+        let bytes = encode_as(&random(60, 1, 7), profile);
+        out.push(Case::lossy(format!("profile_{name}"), "other steps and classes", bytes));
+    }
+    out.extend(counts());
+    out.extend(layers_and_blocks());
+    out.push(special_floats());
+    out
+}
+
+/// No splat, one splat.
+fn counts() -> Vec<Case> {
+    let mut out = Vec::new();
+    for (name, count) in [("empty", 0), ("single", 1)] {
+        let avatar = random(count, 1, 3);
+        let lossless = encode_as(&avatar, Profile::Lossless);
+        out.push(Case::exact(format!("{name}_lossless"), "few splats, every bit kept", lossless, &avatar));
+        let bytes = encode_as(&avatar, Profile::Standard);
+        out.push(Case::lossy(format!("{name}_standard"), "few splats, quantised", bytes));
+    }
+    out
+}
+
+fn layers_and_blocks() -> Vec<Case> {
+    let two = EncodeOptions { layers: Some(2), ..EncodeOptions::default() };
+    let ordered = EncodeOptions { layers: Some(2), keep_order: true, ..EncodeOptions::default() };
+    let skinned = every_rig(RigSample::MorphSkinned);
+    let mut out = vec![
+        Case::lossy("layers", "two layers", encode(&random(200, 1, 11), &two)),
+        Case::lossy("order", "oRDR: the order of the source comes back", encode(&random(200, 1, 11), &ordered)),
+        Case::lossy("order_skinned", "oRDR with a rig in two layers", encode(&skinned, &ordered)),
+    ];
+    let many = many_splats();
+    let lossless = encode_as(&many, Profile::Lossless);
+    out.push(Case::exact("blocks_lossless", "two blocks, every bit kept", lossless, &many));
+    for (name, profile) in [("standard", Profile::Standard), ("fast", Profile::Fast)] {
+        let bytes = encode_as(&many, profile);
+        out.push(Case::lossy(format!("blocks_{name}"), "two blocks: predictions start anew in each", bytes));
+    }
+    out
+}
+
+/// More splats than one block holds, of so little variety that the file stays small.
+fn many_splats() -> Avatar {
+    let mut splats = Splats::with_len(17_000, 0);
+    for i in 0..splats.len() {
+        let pick = |n: u64| (uniform(i as u64 / 40, 5) * n as f64) as u64;
+        splats.means[i] = [(i % 64) as f32 / 64.0, (i / 64 % 64) as f32 / 64.0, (i / 4096) as f32 / 64.0];
+        splats.opacity_logits[i] = [-2.0, 0.5, 3.0][pick(3) as usize];
+        splats.log_scales[i] = [-4.0, -4.5 - pick(2) as f32, -6.0];
+        splats.rotations[i] = [[0.5; 4], [0.8, 0.6, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]][pick(3) as usize];
+        splats.sh0[i] = [[1.0, 0.5, -0.25], [0.0, -1.0, 1.0]][pick(2) as usize];
+    }
+    Avatar::new(splats, Frame::RUB)
+}
+
+/// Zeros of both signs, subnormal numbers, infinities and NaNs in every attribute.
+fn special_floats() -> Case {
+    let mut avatar = random(40, 1, 21);
+    let special = [0x8000_0000, 1, 0x807F_FFFF, 0x7F80_0000, 0xFF80_0000, 0x7FC0_0001, 0xFFC1_2345, 0x7F7F_FFFF];
+    let special = special.map(f32::from_bits);
+    let s = &mut avatar.splats;
+    let all = s
+        .means
+        .as_flattened_mut()
+        .iter_mut()
+        .chain(s.rotations.as_flattened_mut())
+        .chain(s.log_scales.as_flattened_mut())
+        .chain(&mut s.opacity_logits)
+        .chain(s.sh0.as_flattened_mut())
+        .chain(&mut s.sh_rest);
+    for (k, value) in all.enumerate().filter(|(k, _)| k % 7 == 3) {
+        *value = special[k / 7 % special.len()];
+    }
+    let bytes = encode_as(&avatar, Profile::Lossless);
+    Case::exact("special_floats", "values that are not ordinary numbers keep their bits", bytes, &avatar)
+}
