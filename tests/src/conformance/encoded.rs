@@ -82,10 +82,11 @@ fn layers_and_blocks() -> Vec<Case> {
 fn many_splats() -> Avatar {
     let mut splats = Splats::with_len(17_000, 0);
     for i in 0..splats.len() {
-        let pick = |n: u64| (uniform(i as u64 / 40, 5) * n as f64) as u64;
+        let cell = (i % 64 / 16 + 4 * (i / 64 % 64 / 16) + 16 * (i / 4096)) as u64;
+        let pick = |n: u64| (uniform(cell, 5) * n as f64) as u64;
         splats.means[i] = [(i % 64) as f32 / 64.0, (i / 64 % 64) as f32 / 64.0, (i / 4096) as f32 / 64.0];
         splats.opacity_logits[i] = [-2.0, 0.5, 3.0][pick(3) as usize];
-        splats.log_scales[i] = [-4.0, -4.5 - pick(2) as f32, -6.0];
+        splats.log_scales[i] = [-0.5, -1.0 - pick(2) as f32, -3.0];
         splats.rotations[i] = [[0.5; 4], [0.8, 0.6, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]][pick(3) as usize];
         splats.sh0[i] = [[1.0, 0.5, -0.25], [0.0, -1.0, 1.0]][pick(2) as usize];
     }

@@ -195,9 +195,14 @@ impl PackChunk {
         self.blocks = vec![fields.bytes];
     }
 
-    /// Replaces the only block by a run of text.
+    /// Replaces the only block by a run of text, compressed when it is long.
     pub fn set_text(&mut self, text: impl AsRef<[u8]>) {
-        self.set(Fields::default().run(text.as_ref()));
+        let text = text.as_ref();
+        let count = Fields::default().raw(&(text.len() as u32).to_le_bytes());
+        self.set(match text.len() {
+            0..4096 => count.stream(text),
+            long => count.stream_as(1, &zstd::bulk::compress(text, 3).expect("zstd"), long),
+        });
     }
 }
 

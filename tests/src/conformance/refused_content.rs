@@ -1,7 +1,7 @@
 //! Files whose content must be refused: the splat set, quantisers and codes, rigs, and everything around them.
 
 use gav_formats::{
-    Profile,
+    Avatar, Profile,
     synthetic::{RigSample, every_rig},
 };
 
@@ -9,6 +9,7 @@ use super::{
     Case, Fields, Pack, PackChunk, encode_as,
     handmade::{SPLATS, fast, lossless, quantization},
     pack::{put, u32_at},
+    read,
 };
 
 pub fn cases() -> Vec<Case> {
@@ -21,9 +22,21 @@ pub fn cases() -> Vec<Case> {
     out
 }
 
+/// A sample of few splats, without what its rig does not need.
+fn small(sample: RigSample) -> Avatar {
+    let mut avatar = every_rig(sample);
+    avatar.reorder(&(0..8).collect::<Vec<u32>>());
+    avatar.clips.clear();
+    avatar.rest = None;
+    if avatar.template.as_ref().is_none_or(|t| !t.embedded) {
+        avatar.mesh = None;
+    }
+    avatar
+}
+
 /// A sample's file without loss after a change to one chunk.
 fn changed(sample: RigSample, kind: &[u8; 4], change: impl Fn(&mut PackChunk)) -> Vec<u8> {
-    let mut pack = Pack::of(&encode_as(&every_rig(sample), Profile::Lossless));
+    let mut pack = Pack::of(&encode_as(&small(sample), Profile::Lossless));
     change(pack.chunk(kind));
     pack.to_bytes()
 }
@@ -161,7 +174,7 @@ fn json_cases() -> Vec<Case> {
         pack.to_bytes()
     };
     let skeleton = |change: &dyn Fn(&mut serde_json::Value)| {
-        let sample = every_rig(RigSample::Skinned);
+        let sample = small(RigSample::Skinned);
         let gav_formats::RigBase::Skinned { skeleton, .. } = &sample.rig.base else { unreachable!("a skinned sample") };
         let mut value = serde_json::to_value(skeleton).expect("plain data");
         change(&mut value);
@@ -242,13 +255,15 @@ fn skin(counts: u8, weight: f32) -> Vec<u8> {
 }
 
 fn without(sample: RigSample, kind: &[u8; 4]) -> Vec<u8> {
-    let mut pack = Pack::of(&encode_as(&every_rig(sample), Profile::Lossless));
+    let mut pack = Pack::of(&encode_as(&small(sample), Profile::Lossless));
     pack.chunks.retain(|c| c.kind != *kind);
     pack.to_bytes()
 }
 
 fn rig_cases() -> Vec<Case> {
     let case = Case::refused;
+    sound(skin(1, 1.0));
+    sound(skin(8, 0.125));
     let triangles = |value: i32| {
         changed(RigSample::GaussianAvatars, b"TRIB", move |chunk| {
             let n = chunk.elements as usize;
@@ -328,19 +343,35 @@ fn rig_cases() -> Vec<Case> {
     ]
 }
 
-/// The network of the RGBAvatar sample with another safetensors header.
+/// Blendshapes with a network of zeros, whose safetensors header went through `change`.
 fn network(change: &dyn Fn(&str) -> String) -> Vec<u8> {
-    // a network small enough to be written by hand: 129 zeros would do, three inputs are nicer
-    let header = r#"{"__metadata__":{"inputs":"[\"a\"]","activations":"[\"none\"]"},"0.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"0.bias":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}"#;
+    let header = r#"{"__metadata__":{"inputs":"[\"a\"]","activations":"[\"none\"]"},"0.weight":{"dtype":"F32","shape":[3,1],"data_offsets":[0,12]},"0.bias":{"dtype":"F32","shape":[3],"data_offsets":[12,24]}}"#;
     let header = change(header);
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(header.as_bytes());
-    file.extend([0; 16]);
-    changed(RigSample::RgbAvatar, b"MLPW", |chunk| chunk.set(Fields::default().run(&file)))
+    file.extend([0; 24]);
+    without_drivers().with(PackChunk::new(b"MLPW", 1, 1, Vec::new(), vec![Fields::default().run(&file)])).to_bytes()
+}
+
+/// A file that differs from refused ones by nothing but their fault must be read.
+fn sound(bytes: Vec<u8>) {
+    if let Err(error) = read(&bytes) {
+        panic!("a sound file is refused: {error}");
+    }
+}
+
+/// Three blendshapes that want their weights from a network.
+fn without_drivers() -> Pack {
+    let mut pack = Pack::of(&encode_as(&small(RigSample::Blendshapes), Profile::Lossless));
+    let names = &mut pack.chunk(b"GBLS").parameters;
+    names.truncate(25);
+    names.extend(b"null");
+    pack
 }
 
 fn blendshape_cases() -> Vec<Case> {
     let case = Case::refused;
+    sound(network(&|header: &str| header.to_owned()));
     let swap = |from: &'static str, to: &'static str| network(&move |header: &str| header.replace(from, to));
     vec![
         case(
@@ -367,15 +398,26 @@ fn blendshape_cases() -> Vec<Case> {
         case(
             "network_missing",
             "weights from a network that is not there",
-            without(RigSample::RgbAvatar, b"MLPW"),
+            without_drivers().to_bytes(),
             "MISSING_CHUNK",
         ),
-        case("network_outputs", "a network with too few outputs", swap("none", "relu"), "INCONSISTENT"),
+        case(
+            "network_outputs",
+            "a network with too few outputs",
+            network(&|h: &str| {
+                h.replace("[3,1]", "[2,2]")
+                    .replace("[3]", "[2]")
+                    .replace("[0,12]", "[0,16]")
+                    .replace("[12,24]", "[16,24]")
+                    .replace(r#"[\"a\"]"#, r#"[\"a\",\"b\"]"#)
+            }),
+            "INCONSISTENT",
+        ),
         case("network_activation", "an unknown activation", swap("none", "gelu"), "MLP"),
         case("network_metadata", "a network without its inputs", swap("inputs", "outputs"), "MLP"),
         case("network_tensor", "a network without a bias", swap("0.bias", "1.bias"), "MLP"),
-        case("network_type", "a network of another type", swap("F32\",\"shape\":[2]", "I32\",\"shape\":[2]"), "MLP"),
-        case("network_offsets", "tensors behind the end", swap("[8,16]", "[8,4000]"), "MLP"),
+        case("network_type", "a network of another type", swap("F32\",\"shape\":[3]", "I32\",\"shape\":[3]"), "MLP"),
+        case("network_offsets", "tensors behind the end", swap("[12,24]", "[12,4000]"), "MLP"),
         case(
             "network_deep",
             "nine layers",
@@ -416,6 +458,10 @@ fn other_cases() -> Vec<Case> {
     let proxy = |file: &[u8]| {
         lossless().with(PackChunk::new(b"mESh", 1, 1, Vec::new(), vec![Fields::default().run(file)])).to_bytes()
     };
+    sound(order(&[9, 1, 2, 3, 4, 5, 6, 7, 8, 0]));
+    sound(attribute(&[0, 0, 4, 0, b'a']));
+    sound(clip(0, "linear", [0, 1]));
+    sound(proxy(&mesh(0)));
     let mut wrong_shape = mesh(0);
     let text = String::from_utf8_lossy(&wrong_shape).replace("[1,3],\"data_offsets\":[0", "[3,1],\"data_offsets\":[0");
     wrong_shape = text.into_bytes();
