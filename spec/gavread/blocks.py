@@ -117,6 +117,7 @@ class Block:
         used = list(self.raw_bytes(count_used))
         require(all(k in columns for k in used), "FLOAT_COLUMN", f"predicted from {used}")
         weights = [float(w) for w in np.frombuffer(self.raw_bytes(4 * (3 + 2 * len(used))), "<f4")]
+        require(np.isfinite(weights).all(), "FLOAT_COLUMN", "a weight that is not finite")
         residuals = unzigzag(self.planes(count))
         terms = []
         for k, column in enumerate(used):
@@ -145,8 +146,8 @@ def unpack_frame(stored, count):
     try:
         frame = zstandard.get_frame_parameters(stored)
         require(frame.content_size == count, "STREAM_LENGTH", f"a frame of {frame.content_size} bytes for {count}")
-        require(frame.window_size <= MAX_WINDOW and frame.dict_id == 0, "ZSTD", f"window {frame.window_size}")
-        unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj()
+        require(frame.window_size <= max(MAX_WINDOW, count) and frame.dict_id == 0, "ZSTD", f"window {frame.window_size}")
+        unpacker = zstandard.ZstdDecompressor(max_window_size=max(MAX_WINDOW, count)).decompressobj()
         out = unpacker.decompress(stored)
     except zstandard.ZstdError as error:
         raise Refused("ZSTD", str(error)) from error

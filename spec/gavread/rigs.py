@@ -57,7 +57,7 @@ def safetensors(data, code):
             start, end = entry["data_offsets"]
             require(0 <= start <= end <= len(data) - 8 - length, code, f"tensor {name} outside the file")
             arrays[name] = np.frombuffer(data[8 + length + start : 8 + length + end], types[entry["dtype"]]).reshape(entry["shape"])
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Refused(code, f"safetensors: {error!r}") from error
     return arrays, metadata
 
