@@ -34,7 +34,7 @@ class Chunk:
         self.first_block = head
 
     def open_head(self):
-        """Hash of the head and lengths of the blocks (4.4); unknown chunks are not opened."""
+        """Hash of the head and lengths of the blocks (4.4)."""
         head = self.first_block
         self.table = list(struct.iter_unpack("<II", self.data[self.parameter_bytes : head]))
         require(xxh3_64(self.data[:head]) == self.head_hash, "CHUNK_HASH", f"{self.kind}: damaged head")
@@ -44,6 +44,14 @@ class Chunk:
     def critical(self):
         """True when a reader that does not know the chunk must refuse the file (4.3)."""
         return self.kind[0].isupper()
+
+    def check_blocks(self):
+        """Hashes of the blocks of a chunk that is carried along undecoded."""
+        at = self.first_block
+        for number, (length, low_hash) in enumerate(self.table):
+            damaged = xxh3_64(self.data[at : at + length]) & 0xFFFFFFFF != low_hash
+            require(not damaged, "BLOCK_HASH", f"{self.kind}: block {number} is damaged")
+            at += length
 
     def parameters(self):
         """A cursor over the parameters."""
@@ -152,8 +160,9 @@ class File:
             repeated = (chunk.kind, chunk.layer) in seen and self.is_known(chunk.kind) and chunk.kind not in REPEATABLE
             require(not repeated, "DUPLICATE_CHUNK", f"{chunk.kind} occurs twice in layer {chunk.layer}")
             seen.add((chunk.kind, chunk.layer))
-            if self.is_known(chunk.kind):
-                chunk.open_head()
+            chunk.open_head()
+            if not self.is_known(chunk.kind):
+                chunk.check_blocks()
 
     @staticmethod
     def is_known(kind):

@@ -7,6 +7,7 @@ mod handmade;
 mod pack;
 mod refused;
 mod refused_content;
+mod transcode;
 
 use std::path::PathBuf;
 

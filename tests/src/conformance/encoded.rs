@@ -5,7 +5,7 @@ use gav_formats::{
     synthetic::{RigSample, every_rig, random, uniform},
 };
 
-use super::{Case, encode, encode_as};
+use super::{Case, Pack, encode, encode_as, read, transcode::to_entropy_coding};
 
 pub fn cases() -> Vec<Case> {
     let mut out = Vec::new();
@@ -43,7 +43,31 @@ pub fn cases() -> Vec<Case> {
     out.extend(counts());
     out.extend(layers_and_blocks());
     out.push(special_floats());
+    out.extend(entropy_coded());
     out
+}
+
+/// Files in codec 2 throughout, transcoded from codec 1: they hold the same.
+fn entropy_coded() -> Vec<Case> {
+    let wide = Avatar::new(random(70, 0, 41).splats, Frame::LUF);
+    let avatars = [
+        ("sh0", wide),
+        ("sh1", random(60, 1, 42)),
+        ("sh4", random(20, 4, 43)),
+        ("planar", every_rig(RigSample::GaussianAvatars)),
+        ("blocks", many_splats()),
+        ("empty", random(0, 0, 1)),
+    ];
+    let make = |(name, avatar): (&str, Avatar)| {
+        let source = encode_as(&avatar, Profile::Fast);
+        let mut pack = Pack::of(&source);
+        to_entropy_coding(&mut pack);
+        let bytes = pack.to_bytes();
+        let found = read(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(found == read(&source).expect("a good file"), "{name}: codec 2 holds something else than codec 1");
+        Case::lossy(format!("entropy_{name}"), "codec 2 in every attribute", bytes)
+    };
+    avatars.into_iter().map(make).collect()
 }
 
 /// No splat, one splat.
