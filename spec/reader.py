@@ -63,7 +63,7 @@ def splat_set(avatar):
 
 def picked_rows(count):
     """The rows that a description shows."""
-    return sorted({0, count // 3, count // 2, count - 1}) if count else []
+    return sorted({count // 3, count - 1}) if count else []
 
 
 def describe(array):

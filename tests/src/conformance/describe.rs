@@ -72,7 +72,7 @@ fn type_name(dtype: DType) -> &'static str {
 }
 
 fn picked_rows(count: usize) -> Vec<usize> {
-    let mut rows = if count == 0 { Vec::new() } else { vec![0, count / 3, count / 2, count - 1] };
+    let mut rows = if count == 0 { Vec::new() } else { vec![count / 3, count - 1] };
     rows.sort_unstable();
     rows.dedup();
     rows
