@@ -64,6 +64,11 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
+/// Larger files of every profile, for a reader's trial; too large to commit.
+pub fn fresh_cases() -> Vec<Case> {
+    encoded::fresh_cases()
+}
+
 /// Where the committed files are.
 pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../spec/conformance")

@@ -1,28 +1,32 @@
-//! Writes `spec/conformance` anew; `--to FOLDER` writes elsewhere, to try the other reader on what the encoder writes now.
+//! Writes `spec/conformance` anew; with `--fresh FOLDER` writes larger files there, which are not committed, so that another
+//! reader can be tried on what the encoder writes now.
 
-use std::{fs, path::PathBuf};
+use std::{fs, io, path::Path};
 
-use gav_tests::conformance::{cases, expected_text, folder};
+use gav_tests::conformance::{Case, cases, expected_text, folder, fresh_cases};
 
-fn main() -> std::io::Result<()> {
+fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let target = match arguments.as_slice() {
-        [flag, path] if flag == "--to" => PathBuf::from(path),
-        _ => folder(),
-    };
-    fs::create_dir_all(&target)?;
-    for entry in fs::read_dir(&target)? {
+    match arguments.as_slice() {
+        [] => write(&folder(), cases()),
+        [flag, path] if flag == "--fresh" => write(Path::new(path), fresh_cases()),
+        _ => Err(io::Error::other("usage: make_conformance [--fresh FOLDER]")),
+    }
+}
+
+fn write(target: &Path, cases: Vec<Case>) -> io::Result<()> {
+    fs::create_dir_all(target)?;
+    for entry in fs::read_dir(target)? {
         let path = entry?.path();
         if path.extension().is_some_and(|e| e == "gav" || e == "json") {
             fs::remove_file(path)?;
         }
     }
-    let (mut count, mut bytes) = (0, 0);
-    for case in cases() {
+    let bytes: usize = cases.iter().map(|c| c.bytes.len()).sum();
+    for case in &cases {
         fs::write(target.join(format!("{}.gav", case.name)), &case.bytes)?;
-        fs::write(target.join(format!("{}.json", case.name)), expected_text(&case))?;
-        (count, bytes) = (count + 1, bytes + case.bytes.len());
+        fs::write(target.join(format!("{}.json", case.name)), expected_text(case))?;
     }
-    println!("{count} files, {bytes} bytes, in {}", target.display());
+    println!("{} files, {bytes} bytes, in {}", cases.len(), target.display());
     Ok(())
 }

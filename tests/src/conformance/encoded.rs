@@ -2,7 +2,7 @@
 
 use gav_formats::{
     Avatar, EncodeOptions, Frame, Profile, Splats,
-    synthetic::{RigSample, every_rig, random, uniform},
+    synthetic::{RigSample, SHELL_SEED, every_rig, head_rigged, random, shell, uniform},
 };
 
 use super::{Case, Pack, encode, encode_as, read, transcode::to_entropy_coding};
@@ -44,6 +44,21 @@ pub fn cases() -> Vec<Case> {
     out.extend(layers_and_blocks());
     out.push(special_floats());
     out.extend(entropy_coded());
+    out
+}
+
+/// A head with its rig in every profile, and a scene of several layers and blocks with SH.
+pub fn fresh_cases() -> Vec<Case> {
+    let (head, scene) = (head_rigged(40_000, 1), shell(60_000, 2, SHELL_SEED));
+    let two = EncodeOptions { layers: Some(2), keep_order: true, ..EncodeOptions::default() };
+    let mut out = vec![Case::lossy("scene_layers", "60,000 splats of SH degree 2 in two layers", encode(&scene, &two))];
+    for (name, profile) in Profile::ALL {
+        let bytes = encode_as(&head, profile);
+        out.push(match profile {
+            Profile::Lossless => Case::exact(format!("head_{name}"), "a rigged head", bytes, &head),
+            _ => Case::lossy(format!("head_{name}"), "a rigged head", bytes),
+        });
+    }
     out
 }
 
