@@ -205,6 +205,9 @@ fn read_column(
                 .chunks_exact(4)
                 .map(|b| f32::from_le_bytes(b.try_into().expect("four bytes")))
                 .collect();
+            if weights.iter().any(|w| !w.is_finite()) {
+                return Err(bad("FLOAT_COLUMN", at, "prediction with a weight that is not finite"));
+            }
             let residuals = read_planes(reader, rows)?;
             let cross: Vec<(&[f32], &[f64])> =
                 earlier.iter().map(|&c| (columns[c].as_deref().expect("checked above"), means[c].as_slice())).collect();

@@ -91,6 +91,9 @@ impl<'a> Layer<'a> {
         let mut block_elements = None;
         for attribute in Attribute::ALL {
             if attribute == Attribute::Harmonics && sh_degree == 0 {
+                if let Some(entry) = container.find(attribute.chunk(), layer) {
+                    return Err(bad("INCONSISTENT", entry.offset, "SHCO in a file of SH degree 0"));
+                }
                 columns.push(None);
                 continue;
             }

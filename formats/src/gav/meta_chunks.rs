@@ -335,6 +335,13 @@ pub(crate) fn rest_chunk(rest: &RestPose, precision: &RigPrecision, scale_step: 
 pub(crate) fn read_rest(container: &Container<'_>, entry: &Entry, count: usize) -> Result<RestPose> {
     expect_elements(entry, count)?;
     let parameters = container.parameters(entry)?;
+    if parameters.len() != 24 {
+        return Err(bad(
+            "PARAMETERS",
+            entry.offset,
+            format!("rEST: {} bytes of parameters, 24 expected", parameters.len()),
+        ));
+    }
     let steps = [step_at(parameters, 0, entry)?, step_at(parameters, 8, entry)?, step_at(parameters, 16, entry)?];
     let blocks = container.decode(entry, |reader, block| {
         Ok((

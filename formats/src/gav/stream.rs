@@ -12,8 +12,8 @@ mod mode {
     pub const CONSTANT: u8 = 2;
 }
 
-/// zstd windows above this are refused: blocks are far smaller, and it bounds a decoder's memory at 8 MiB.
-const MAX_WINDOW_LOG: u32 = 23;
+/// zstd windows above this are refused: blocks are far smaller, and it bounds a decoder's memory.
+const MAX_WINDOW_BYTES: u64 = 1 << 23;
 
 /// Appends streams to a block.
 pub struct BlockWriter {
@@ -142,11 +142,8 @@ impl<'a> BlockReader<'a> {
             mode::ZSTD => {
                 check_frame(stored, out.len(), start)?;
                 let written = DECOMPRESSOR.with_borrow_mut(|slot| {
-                    let decompressor = slot.get_or_insert_with(|| {
-                        let mut d = zstd::bulk::Decompressor::new().expect("zstd context");
-                        d.window_log_max(MAX_WINDOW_LOG).expect("zstd parameter");
-                        d
-                    });
+                    let decompressor =
+                        slot.get_or_insert_with(|| zstd::bulk::Decompressor::new().expect("zstd context"));
                     decompressor.decompress_to_buffer(stored, out)
                 });
                 match written {
@@ -187,11 +184,29 @@ fn check_frame(frame: &[u8], expected: usize, offset: u64) -> Result<()> {
         }
         Err(_) => return Err(bad("ZSTD", offset, "not a zstd frame")),
     }
+    if window_bytes(frame).is_none_or(|window| window > MAX_WINDOW_BYTES.max(expected as u64)) {
+        return Err(bad("ZSTD", offset, "zstd frame with a window above 8 MiB or with a dictionary"));
+    }
     // one frame exactly: a second one behind it would be read by some decoders and not by others
     match zstd::zstd_safe::find_frame_compressed_size(frame) {
         Ok(size) if size == frame.len() => Ok(()),
         _ => Err(bad("ZSTD", offset, "more or less than one zstd frame in a stream")),
     }
+}
+
+/// Window of a frame from its header (RFC 8878, 3.1.1.1); `None` when it is cut short or names a dictionary.
+fn window_bytes(frame: &[u8]) -> Option<u64> {
+    let descriptor = *frame.get(4)?;
+    if descriptor & 3 != 0 {
+        return None;
+    }
+    if descriptor & 0x20 != 0 {
+        // single segment: the window is the content, whose size was checked
+        return Some(0);
+    }
+    let window = u64::from(*frame.get(5)?);
+    let base = 1u64 << (10 + (window >> 3));
+    Some(base + base / 8 * (window & 7))
 }
 
 #[cfg(test)]
@@ -220,6 +235,20 @@ mod tests {
         assert_eq!(round_trip(&[1, 2, 3]), 8);
         let text: Vec<u8> = (0..2000u32).map(|i| (i * i % 7) as u8).collect();
         assert!(round_trip(&text) < 1000);
+    }
+
+    #[test]
+    fn a_window_above_the_limit_is_refused() {
+        let data: Vec<u8> = (0..2000u32).map(|i| (i * i % 7) as u8).collect();
+        let mut frame = zstd::bulk::compress(&data, 3).unwrap();
+        // a single-segment header, rewritten with a window of 2^(10 + 14) bytes behind the descriptor
+        assert_eq!(frame[4] & 0x20, 0x20);
+        frame[4] &= !0x20;
+        frame.insert(5, 14 << 3);
+        let mut block = vec![mode::ZSTD];
+        block.extend_from_slice(&(frame.len() as u32).to_le_bytes());
+        block.extend_from_slice(&frame);
+        assert_eq!(BlockReader::new(&block, 0).stream(data.len()).unwrap_err().code(), "ZSTD");
     }
 
     #[test]
