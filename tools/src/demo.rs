@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "DIR", default_value = "gav-demo")]
     output: PathBuf,
     /// Splats of the sample
-    #[arg(long, value_name = "N", default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     splats: u32,
     /// One JSON object a line for each file
     #[arg(long)]
