@@ -1,0 +1,3 @@
+//! What the fuzz targets and the seed maker share.
+
+pub mod decoders;
