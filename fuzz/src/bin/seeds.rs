@@ -11,8 +11,9 @@ use gav_formats::{
 use gav_fuzz::decoders::{DECODERS, KSPLAT_HEADER, NAMES, SOG_MEMBERS, glb, join, zipped};
 use serde_json::{Value, json};
 
-/// Larger inputs make fuzzing slow.
+/// Larger inputs make fuzzing slow; the codebooks in the JSON of a SOG alone take some 10 kB.
 const MOST_BYTES: usize = 4096;
+const MOST_SOG_BYTES: usize = 32768;
 
 /// Inputs by target.
 type Seeds = BTreeMap<&'static str, Vec<Vec<u8>>>;
@@ -31,7 +32,8 @@ fn main() -> std::io::Result<()> {
     for (target, _) in DECODERS {
         let folder = corpus.join(target);
         fs::create_dir_all(&folder)?;
-        let small: Vec<_> = seeds.get(target).into_iter().flatten().filter(|s| s.len() <= MOST_BYTES).collect();
+        let most = if target.starts_with("sog") { MOST_SOG_BYTES } else { MOST_BYTES };
+        let small: Vec<_> = seeds.get(target).into_iter().flatten().filter(|s| s.len() <= most).collect();
         assert!(!small.is_empty(), "no seed for {target}");
         for (index, seed) in small.iter().enumerate() {
             fs::write(folder.join(format!("seed-{index:03}")), seed)?;
@@ -59,7 +61,7 @@ fn add_avatar(seeds: &mut Seeds, avatar: &Avatar) {
     let plain = WriteOptions::default();
     for profile in [Profile::Lossless, Profile::Standard, Profile::Fast] {
         let options = WriteOptions { gav: EncodeOptions { profile, ..Default::default() }, ..Default::default() };
-        for bytes in write("gav", &options) {
+        if let Some(bytes) = write("gav", &options) {
             add("gav", bytes.clone());
             add("gav_unchecked", bytes);
         }
@@ -71,7 +73,7 @@ fn add_avatar(seeds: &mut Seeds, avatar: &Avatar) {
     }
     for version in 2..=4 {
         let options = WriteOptions { spz_version: Some(version), ..WriteOptions::default() };
-        for bytes in write("spz", &options) {
+        if let Some(bytes) = write("spz", &options) {
             let mut streams = Vec::new();
             if flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut streams).is_ok() {
                 add("spz_streams", streams);
@@ -121,13 +123,17 @@ fn add_ksplats(seeds: &mut Seeds) {
         for degree in 0..3u16 {
             let mut header = [0; KSPLAT_HEADER];
             header[1] = 1;
-            [(4, 1), (8, 1), (12, 3), (16, 3), (20, u32::from(level))].map(|(at, value)| put(&mut header, at, value));
+            for (at, value) in [(4, 1), (8, 1), (12, 3), (16, 3), (20, u32::from(level))] {
+                put(&mut header, at, value);
+            }
             let mut section = [0; KSPLAT_HEADER];
             let buckets = if level == 0 { 0 } else { 1 };
-            for (at, value) in [(0, 3), (4, 3), (8, 2), (12, 2 * buckets), (16, 5f32.to_bits()), (20, 12)] {
+            let (bucket_fields, counts) =
+                ([(8, 2), (12, 2 * buckets), (16, 5f32.to_bits()), (20, 12)], [(0, 3), (4, 3)]);
+            let rest = [(32, buckets), (36, buckets), (40, u32::from(degree))];
+            for (at, value) in counts.into_iter().chain(bucket_fields).chain(rest) {
                 put(&mut section, at, value);
             }
-            [(32, buckets), (36, buckets), (40, u32::from(degree))].map(|(at, value)| put(&mut section, at, value));
             let coefficients = [0, 9, 24][usize::from(degree)];
             let record = [44 + 4 * coefficients, 24 + 2 * coefficients, 24 + coefficients][usize::from(level)];
             let mut file = [&[1], &header[..], &section[..]].concat();
