@@ -364,7 +364,7 @@ mod tests {
         let root = skeleton.joints[0].clone();
         let target = format!("joint/{}/translation", root.name);
         avatar.clips[0].tracks.push(crate::Track {
-            target: target.clone(),
+            target,
             width: 3,
             ticks: vec![0],
             values: root.translation.to_vec(),
