@@ -108,7 +108,8 @@ impl Basis {
     /// Coefficients of one splat's codes.
     pub fn reconstruct(&self, codes: &[i32], step: f64, rest: &mut [f32]) {
         let d = self.dimensions;
-        let value = |code: i32| f64::from(code.signum()) * (f64::from(code.abs()) + SHIFT) * step;
+        // in f64 from the start: |i32::MIN| is no i32
+        let value = |code: i32| f64::from(code.signum()) * (f64::from(code).abs() + SHIFT) * step;
         if self.rows.is_empty() {
             rest.iter_mut().zip(codes).for_each(|(r, &code)| *r = value(code) as f32);
             return;
