@@ -49,11 +49,46 @@ impl Limits {
         Ok(bytes as usize)
     }
 
+    /// Checks how deep the brackets of a JSON text nest, before a parser recurses into them.
+    pub fn check_json_depth(&self, text: &[u8]) -> Result<()> {
+        let (mut depth, mut deepest, mut in_string, mut escaped) = (0u32, 0u32, false, false);
+        for &byte in text {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_string => escaped = true,
+                b'"' => in_string = !in_string,
+                b'{' | b'[' if !in_string => {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        if deepest > self.json_depth {
+            return Err(Error::Limit { what: "JSON depth", requested: deepest.into(), limit: self.json_depth.into() });
+        }
+        Ok(())
+    }
+
     /// Checks a number of directory entries.
     pub fn check_entries(&self, entries: u64) -> Result<usize> {
         if entries > self.entries {
             return Err(Error::Limit { what: "entries", requested: entries, limit: self.entries });
         }
         Ok(entries as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_depth_ignores_brackets_in_strings() {
+        let text = br#"{"a":[1,{"b":"[[[\"[["}],"c":[]}"#;
+        let depth = |json_depth| Limits { json_depth, ..Limits::default() }.check_json_depth(text);
+        assert!(depth(3).is_ok());
+        assert_eq!(depth(2).unwrap_err().code(), "LIMIT");
     }
 }

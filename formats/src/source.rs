@@ -37,7 +37,8 @@ impl Source {
             Bytes::Owned(Vec::new())
         } else {
             // SAFETY: the map is only read, and every reader checks lengths before it slices. A file that another process
-            // truncates while it is mapped raises SIGBUS, as for any mapped reader; `--no-mmap` users copy it first.
+            // truncates while it is mapped raises SIGBUS, as for any mapped reader; whoever expects that reads the bytes first and
+            // uses `from_bytes`.
             Bytes::Mapped(unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(&path, e))?)
         };
         Ok(Self { path: Some(path), bytes: Arc::new(bytes) })

@@ -7,7 +7,7 @@ use super::{
     container::{Block, Chunk, Container, Entry, bad, u32_at},
     stream::{BlockReader, BlockWriter},
 };
-use crate::{Error, Limits, Result};
+use crate::{Limits, Result};
 
 /// Splats of one block: small enough for random access and parallel decoding, and it costs 0.4 % against one block.
 pub(crate) const SPLAT_BLOCK: u32 = 16_384;
@@ -109,23 +109,7 @@ pub(crate) fn expect_elements(entry: &Entry, count: usize) -> Result<()> {
 
 /// Parses JSON after checking its nesting, so that a hostile document cannot exhaust the stack.
 pub(crate) fn parse_json(bytes: &[u8], limits: &Limits, entry: &Entry) -> Result<Value> {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0u32, 0u32, false, false);
-    for &byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    if deepest > limits.json_depth {
-        return Err(Error::Limit { what: "JSON depth", requested: deepest.into(), limit: limits.json_depth.into() });
-    }
+    limits.check_json_depth(bytes)?;
     serde_json::from_slice(bytes).map_err(|e| bad("JSON", entry.offset, format!("{}: {e}", entry.name())))
 }
 
