@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let eye = std::array::from_fn(|k| target[k] + 1.1 * direction[k]);
         let size = SIZE * SUPERSAMPLING;
         let camera = look_at(eye, target, [0.0, 1.0, 0.0], 3.0 * f64::from(size), size, size);
-        let image = render(&avatar.splats, &camera, avatar.render_model, BACKGROUND);
+        let image = render(&avatar.splats, &camera, &avatar.render_model.into(), BACKGROUND);
         for y in 0..SIZE {
             for x in 0..SIZE {
                 for channel in 0..3 {

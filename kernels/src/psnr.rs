@@ -64,7 +64,8 @@ impl Reference {
             return Err(Error::usage("no cameras to compare from"));
         }
         let splats = displayed_splats(avatar)?;
-        let pictures = cameras.par_iter().map(|camera| render(&splats, camera, avatar.render_model, WHITE)).collect();
+        let pictures =
+            cameras.par_iter().map(|camera| render(&*splats, camera, &avatar.render_model.into(), WHITE)).collect();
         Ok(Self { frame: avatar.frame, cameras, pictures })
     }
 
@@ -82,7 +83,7 @@ impl Reference {
         }
         let pictures = self.cameras.par_iter().zip(&self.pictures);
         let views: Vec<f64> = pictures
-            .map(|(camera, expected)| image_psnr(expected, &render(&splats, camera, test.render_model, WHITE)))
+            .map(|(camera, expected)| image_psnr(expected, &render(&*splats, camera, &test.render_model.into(), WHITE)))
             .collect();
         Ok(Psnr {
             mean: views.iter().sum::<f64>() / views.len() as f64,

@@ -1,4 +1,4 @@
-//! The scalar rasteriser against closed forms, hostile splats and the images of five CUDA rasterisers.
+//! The rasteriser against closed forms, hostile splats and the images of five CUDA rasterisers.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use gav_formats::{
 };
 use gav_kernels::{
     orbit::look_at,
-    raster::{ALPHA_MAX, DILATION, Image, WHITE, render},
+    raster::{self, Image, Settings, WHITE},
 };
 
 /// The project's shared reference data; `None` with a loud line when it is not there.
@@ -22,6 +22,10 @@ fn shared(name: &str) -> Option<PathBuf> {
         return None;
     }
     Some(path)
+}
+
+fn draw(splats: &Splats, camera: &Camera, model: RenderModel, background: [f32; 3]) -> Image {
+    raster::render(splats, camera, &model.into(), background)
 }
 
 fn camera() -> Camera {
@@ -47,10 +51,10 @@ fn one_ball_follows_the_formula() {
     let (sigma, color) = (0.04f32, [0.8, 0.3, 0.1]);
     let splats = ball(sigma, color, 1.0);
     for (model, dilation_in_opacity) in [(RenderModel::Classic, false), (RenderModel::Antialiased, true)] {
-        let image = render(&splats, &camera(), model, WHITE);
+        let image = draw(&splats, &camera(), model, WHITE);
         // 100 px focal at depth 2: the ball's deviation is 2 px on screen
         let sharp = (100.0 * f64::from(sigma) / 2.0).powi(2);
-        let variance = sharp + DILATION;
+        let variance = sharp + Settings::DEFAULT.dilation;
         let factor = if dilation_in_opacity { sharp / variance } else { 1.0 };
         for (column, row) in [(32, 24), (33, 25), (30, 22)] {
             let (dx, dy) = (column as f64 + 0.5 - 32.0, row as f64 + 0.5 - 24.0);
@@ -74,10 +78,16 @@ fn nearer_splats_hide_farther_ones_and_alpha_is_clamped() {
     splats.opacity_logits = vec![f32::INFINITY; 2];
     splats.sh0 = vec![[1.0, 0.0, 0.0].map(sh0_from_color), [0.0, 1.0, 0.0].map(sh0_from_color)];
     let camera = look_at([0.0, 0.0, 2.0], [0.0; 3], [0.0, 1.0, 0.0], 400.0, 33, 33);
-    let (rgb, alpha) = pixel(&render(&splats, &camera, RenderModel::Classic, [0.0; 3]), 16, 16);
-    assert!((f64::from(rgb[1]) - ALPHA_MAX).abs() < 1e-5, "green is in front: {rgb:?}");
-    assert!((f64::from(rgb[0]) - ALPHA_MAX * (1.0 - ALPHA_MAX)).abs() < 1e-5, "{rgb:?}");
-    assert!((f64::from(alpha) - (1.0 - (1.0 - ALPHA_MAX) * (1.0 - ALPHA_MAX))).abs() < 1e-6);
+    let (rgb, alpha) = pixel(&draw(&splats, &camera, RenderModel::Classic, [0.0; 3]), 16, 16);
+    assert!((f64::from(rgb[1]) - Settings::DEFAULT.alpha_max).abs() < 1e-5, "green is in front: {rgb:?}");
+    assert!(
+        (f64::from(rgb[0]) - Settings::DEFAULT.alpha_max * (1.0 - Settings::DEFAULT.alpha_max)).abs() < 1e-5,
+        "{rgb:?}"
+    );
+    assert!(
+        (f64::from(alpha) - (1.0 - (1.0 - Settings::DEFAULT.alpha_max) * (1.0 - Settings::DEFAULT.alpha_max))).abs()
+            < 1e-6
+    );
 }
 
 #[test]
@@ -85,13 +95,13 @@ fn parallel_projection_keeps_the_size_and_surfels_are_flat() {
     let mut splats = ball(0.1, [0.5; 3], 3.0);
     let mut near = camera();
     near.orthographic = true;
-    let first = render(&splats, &near, RenderModel::Classic, WHITE);
+    let first = draw(&splats, &near, RenderModel::Classic, WHITE);
     splats.means[0][2] = 0.9;
-    assert_eq!(first, render(&splats, &near, RenderModel::Classic, WHITE));
+    assert_eq!(first, draw(&splats, &near, RenderModel::Classic, WHITE));
     // seen along its plane, a surfel is only as thick as the dilation
     splats.rotations[0] = [0.5f32.sqrt(), 0.5f32.sqrt(), 0.0, 0.0];
-    let ball = render(&splats, &camera(), RenderModel::Classic, WHITE);
-    let disc = render(&splats, &camera(), RenderModel::Surfel, WHITE);
+    let ball = draw(&splats, &camera(), RenderModel::Classic, WHITE);
+    let disc = draw(&splats, &camera(), RenderModel::Surfel, WHITE);
     assert!(pixel(&ball, 32, 30).1 > 0.3 && pixel(&disc, 32, 30).1 < 0.01);
     assert!((pixel(&ball, 32, 24).1 - pixel(&disc, 32, 24).1).abs() < 0.6);
 }
@@ -99,7 +109,7 @@ fn parallel_projection_keeps_the_size_and_surfels_are_flat() {
 #[test]
 fn hostile_splats_are_left_out_or_drawn_finitely() {
     let good = ball(0.1, [0.2; 3], 2.0);
-    let expected = render(&good, &camera(), RenderModel::Classic, WHITE);
+    let expected = draw(&good, &camera(), RenderModel::Classic, WHITE);
     let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 0.0, 100.0, -1000.0];
     for model in [RenderModel::Classic, RenderModel::Antialiased, RenderModel::Surfel] {
         for value in bad {
@@ -112,7 +122,7 @@ fn hostile_splats_are_left_out_or_drawn_finitely() {
                     3 => splats.opacity_logits[0] = value,
                     _ => splats.sh0[0][2] = value,
                 }
-                let image = render(&splats, &camera(), model, WHITE);
+                let image = draw(&splats, &camera(), model, WHITE);
                 assert!(image.alpha.iter().all(|a| (0.0..=1.0).contains(a)), "{model:?} field {field} value {value}");
                 assert!(image.rgb.iter().all(|v| !v.is_nan()), "{model:?} field {field} value {value}");
                 if value.is_nan() {
@@ -127,10 +137,10 @@ fn hostile_splats_are_left_out_or_drawn_finitely() {
     both.log_scales = vec![good.log_scales[0]; 2];
     both.sh0 = vec![good.sh0[0]; 2];
     both.opacity_logits = vec![good.opacity_logits[0]; 2];
-    assert_eq!(render(&both, &camera(), RenderModel::Classic, WHITE), expected);
+    assert_eq!(draw(&both, &camera(), RenderModel::Classic, WHITE), expected);
     for (width, height) in [(0, 0), (0, 5), (1, 1), (17, 1)] {
         let camera = Camera { width, height, ..camera() };
-        assert_eq!(render(&good, &camera, RenderModel::Classic, WHITE).alpha.len(), (width * height) as usize);
+        assert_eq!(draw(&good, &camera, RenderModel::Classic, WHITE).alpha.len(), (width * height) as usize);
     }
 }
 
@@ -142,7 +152,7 @@ fn colours_depend_on_the_direction_from_the_camera() {
     splats.sh_rest[3..6].copy_from_slice(&[1.0; 3]);
     let seen = |z: f64| {
         let camera = look_at([0.0, 0.0, z], [0.0; 3], [0.0, 1.0, 0.0], 100.0, 9, 9);
-        pixel(&render(&splats, &camera, RenderModel::Classic, [0.0; 3]), 4, 4).0[0]
+        pixel(&draw(&splats, &camera, RenderModel::Classic, [0.0; 3]), 4, 4).0[0]
     };
     assert!((seen(-2.0) - 0.99 * 0.9886).abs() < 1e-3 && (seen(2.0) - 0.99 * 0.0114).abs() < 1e-3);
 }
@@ -153,7 +163,7 @@ fn images_agree_with_cuda_rasterisers() {
     let bytes = std::fs::read(path).unwrap();
     let golden = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let avatar = shell(2000, 3, SHELL_SEED);
-    let image = render(&avatar.splats, &shell_camera(3, 128, 128), RenderModel::Classic, [0.1, 0.2, 0.3]);
+    let image = draw(&avatar.splats, &shell_camera(3, 128, 128), RenderModel::Classic, [0.1, 0.2, 0.3]);
     // they differ from each other by up to 0.0054 because their footprints end at different levels; the three descendants
     // of the original code cut like this one but for whole tiles, and drop the splat that saturates a pixel
     for (library, largest, mean) in [("dgr_inria", 6e-3, 2e-5), ("gsplat", 6e-3, 2e-5), ("fgs", 6e-3, 2e-5)] {

@@ -172,7 +172,7 @@ fn draw(avatar: &Avatar) -> Result<Image> {
     let eye = std::array::from_fn(|r| framing.center[r] + (0..3).map(|c| to_frame[r][c] * rub[c]).sum::<f64>());
     let size = 768;
     let camera = look_at(eye, framing.center, up, 1.2 * f64::from(size), size, size);
-    Ok(raster::render(&splats, &camera, avatar.render_model, [0.93; 3]))
+    Ok(raster::render(&*splats, &camera, &avatar.render_model.into(), [0.93; 3]))
 }
 
 fn write_png(path: &Path, image: &Image) -> Result<()> {
