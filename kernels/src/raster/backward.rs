@@ -125,14 +125,16 @@ impl Forward {
         self.tiles.ranks.len()
     }
 
-    /// Half widths of the square footprints in pixels, N; 0 for splats that are not seen.
+    /// Half widths of the square footprints in pixels, N; 0 for splats whose footprint misses the image. A splat too faint
+    /// for any pixel has one all the same, as in the original rasteriser, whose densification counts it.
     pub fn radii(&self, scene: &Scene<'_>) -> Vec<u32> {
-        let mut radii = vec![0; scene.len()];
-        for splat in &self.splats {
-            let index = splat.index as usize;
-            radii[index] = self.view.ellipse(scene, index).map_or(0, |ellipse| self.view.radius(&ellipse) as u32);
-        }
-        radii
+        (0..scene.len())
+            .into_par_iter()
+            .with_min_len(1024)
+            .map(|index| {
+                self.view.ellipse(scene, index).and_then(|e| self.view.footprint(&e)).map_or(0, |(r, _)| r as u32)
+            })
+            .collect()
     }
 
     /// Blends all tiles: one task for each row of tiles.

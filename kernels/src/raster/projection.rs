@@ -61,6 +61,8 @@ pub(super) struct View {
     pub settings: Settings,
     /// Rows of the rotation part of `camera_from_world`.
     pub rotation: [Vec3; 3],
+    /// Inverse of `rotation`: stored matrices are orthogonal only to their digits.
+    pub world_from_camera: [Vec3; 3],
     /// Camera centre.
     pub center: Vec3,
     pub focal: [f32; 2],
@@ -98,12 +100,14 @@ pub(super) struct Ellipse {
 impl View {
     pub fn new(camera: &Camera, settings: &Settings) -> Self {
         let m = &camera.camera_from_world;
-        let center: [f64; 3] = std::array::from_fn(|c| -(0..3).map(|r| m[r][c] * m[r][3]).sum::<f64>());
+        let world_from_camera = inverse(m);
+        let center: [f64; 3] = std::array::from_fn(|r| -(0..3).map(|c| world_from_camera[r][c] * m[c][3]).sum::<f64>());
         Self {
             camera: camera.clone(),
             settings: *settings,
             rotation: std::array::from_fn(|r| std::array::from_fn(|c| m[r][c] as f32)),
             center: center.map(|v| v as f32),
+            world_from_camera: world_from_camera.map(|row| row.map(|v| v as f32)),
             focal: camera.focal.map(|v| v as f32),
             slopes: slope_limits(camera, settings.slopes).map(|s| s.map(|v| v as f32)),
             near: settings.near as f32,
@@ -123,7 +127,7 @@ impl View {
         let t = self.rotation.map(|row| dot(row, offset));
         // written so that NaN fails every test
         let finite = t.iter().all(|v| v.is_finite());
-        if !(finite && t[2] >= self.near && t[2] <= self.far && opacity >= self.alpha_min) {
+        if !(finite && t[2] >= self.near && t[2] <= self.far) {
             return None;
         }
         let (axes, scale) = self.axes(scene, index)?;
@@ -160,9 +164,6 @@ impl View {
             RenderModel::Antialiased => opacity * (sharp_determinant / determinant).sqrt(),
             RenderModel::Classic | RenderModel::Surfel => opacity,
         };
-        if filtered < self.alpha_min {
-            return None;
-        }
         Some(Ellipse {
             t,
             offset,
@@ -223,6 +224,10 @@ impl View {
     #[inline(always)]
     pub fn draw(&self, scene: &Scene<'_>, index: usize) -> Option<Drawn> {
         let ellipse = self.ellipse(scene, index)?;
+        // NaN fails, too
+        if !(ellipse.opacity[1] >= self.alpha_min) {
+            return None;
+        }
         let center = self.center_on_screen(ellipse.t);
         let [xx, xy, yy] = ellipse.covariance;
         // α ≥ alpha_min inside the ellipse xᵀ Σ'⁻¹ x ≤ level, whose half extents are √(level · diagonal)
@@ -230,10 +235,10 @@ impl View {
         let reach = [(level * xx).sqrt(), (level * yy).sqrt()];
         let mut spans = [[0u16; 2]; 2];
         let mut clipped = false;
-        let radius = self.radius(&ellipse);
+        let (_, footprint) = self.footprint(&ellipse)?;
         for k in 0..2 {
             let size = [self.camera.width, self.camera.height][k];
-            let [first, last] = pixel_range(f64::from(center[k]), f64::from(radius), size, self.settings.footprint)?;
+            let [first, last] = footprint[k];
             // a hundredth of a pixel against rounding
             let low = (center[k] - reach[k] - 0.51).ceil().max(0.0) as usize;
             let high = center[k] + reach[k] - 0.49;
@@ -263,12 +268,18 @@ impl View {
         })
     }
 
-    /// Half width of the square footprint in pixels.
-    pub fn radius(&self, ellipse: &Ellipse) -> f32 {
+    /// Half width of the square footprint in pixels, and the columns and rows that the footprint allows; `None` when it
+    /// misses the image.
+    pub fn footprint(&self, ellipse: &Ellipse) -> Option<(f32, [[usize; 2]; 2])> {
         let [xx, _, yy] = ellipse.covariance;
         let mid = 0.5 * (xx + yy);
         let discriminant = (mid * mid - ellipse.determinant).max(EIGENVALUE_FLOOR as f32);
-        (FOOTPRINT_SIGMAS as f32 * (mid + discriminant.sqrt()).sqrt()).ceil()
+        let radius = (FOOTPRINT_SIGMAS as f32 * (mid + discriminant.sqrt()).sqrt()).ceil();
+        let [x, y] = self.center_on_screen(ellipse.t).map(f64::from);
+        let (wide, rule) = (f64::from(radius), self.settings.footprint);
+        let columns = pixel_range(x, wide, self.camera.width, rule)?;
+        let rows = pixel_range(y, wide, self.camera.height, rule)?;
+        Some((radius, [columns, rows]))
     }
 
     fn center_on_screen(&self, t: Vec3) -> [f32; 2] {
@@ -322,6 +333,20 @@ impl View {
         let sign = if facing > 0.0 { -1.0 } else { 1.0 };
         Some((scaled(normal, sign), shortest, sign))
     }
+}
+
+/// Inverse of the left 3 × 3 part (rows); its transpose when it is singular and nothing sensible can be seen.
+pub(super) fn inverse(m: &[[f64; 4]; 3]) -> [[f64; 3]; 3] {
+    let cofactor = |r: usize, c: usize| {
+        let (a, b) = ((r + 1) % 3, (r + 2) % 3);
+        let (i, j) = ((c + 1) % 3, (c + 2) % 3);
+        m[a][i] * m[b][j] - m[a][j] * m[b][i]
+    };
+    let determinant: f64 = (0..3).map(|c| m[0][c] * cofactor(0, c)).sum();
+    if determinant == 0.0 || !determinant.is_finite() {
+        return std::array::from_fn(|r| std::array::from_fn(|c| m[c][r]));
+    }
+    std::array::from_fn(|r| std::array::from_fn(|c| cofactor(c, r) / determinant))
 }
 
 #[inline(always)]

@@ -136,15 +136,17 @@ pub(super) fn backward<const C: usize>(
     let d_offset = color_gradient(view, scene, drawn, &ellipse, d_color, slot.color, slot.sh_rest, &mut d_w);
 
     *slot.mean = std::array::from_fn(|k| d_offset[k] + (0..3).map(|r| w[r][k] * d_t[r]).sum::<f32>());
-    // t = W μ + τ, and the direction of view is along μ + Wᵀ τ
+    // t = W μ + τ, and the direction of view is along μ − c with the camera centre c = −W⁻¹ τ
     let mean = scene.means[index];
+    let inverse = &view.world_from_camera;
     for r in 0..3 {
-        let translation = view.camera.camera_from_world[r][3];
+        let through_center: f32 = (0..3).map(|k| inverse[k][r] * d_offset[k]).sum();
         for c in 0..3 {
-            camera[r][c] +=
-                f64::from(d_w[r][c]) + f64::from(d_t[r]) * f64::from(mean[c]) + translation * f64::from(d_offset[c]);
+            camera[r][c] += f64::from(d_w[r][c])
+                + f64::from(d_t[r]) * f64::from(mean[c])
+                + f64::from(through_center) * f64::from(view.center[c]);
         }
-        camera[r][3] += f64::from(d_t[r] + dot(w[r], d_offset));
+        camera[r][3] += f64::from(d_t[r]) + f64::from(through_center);
     }
 }
 

@@ -7,7 +7,10 @@ use gav_formats::{
     conventions::{matrix_from_quaternion, sh_basis, sh_rest_count},
 };
 
-use super::{Color, EIGENVALUE_FLOOR, FOOTPRINT_SIGMAS, Footprint, Saturation, Scene, Settings, Shape, Slopes};
+use super::{
+    Color, EIGENVALUE_FLOOR, FOOTPRINT_SIGMAS, Footprint, Saturation, Scene, Settings, Shape, Slopes,
+    projection::inverse,
+};
 
 /// [`Scene`] in f64, owned.
 #[derive(Debug, Clone, PartialEq)]
@@ -261,8 +264,9 @@ impl<'a> View<'a> {
     /// Colour of a splat seen from the camera centre, or along the view axis for parallel projection.
     fn color(&self, splats: &Splats64, index: usize) -> [f64; 3] {
         let Some(degree) = splats.sh_degree else { return splats.color[index] };
-        let center: [f64; 3] = std::array::from_fn(|c| {
-            -(0..3).map(|r| self.rotation[r][c] * self.camera.camera_from_world[r][3]).sum::<f64>()
+        let world_from_camera = inverse(&self.camera.camera_from_world);
+        let center: [f64; 3] = std::array::from_fn(|r| {
+            -(0..3).map(|c| world_from_camera[r][c] * self.camera.camera_from_world[c][3]).sum::<f64>()
         });
         let offset = if self.camera.orthographic {
             self.rotation[2]
