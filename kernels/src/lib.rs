@@ -1,5 +1,6 @@
 //! The arithmetic of Gaussian avatars: rasterise, compare, pose. See `ARCHITECTURE.md` at the repository root.
 
 pub mod orbit;
+pub mod peak;
 pub mod psnr;
 pub mod raster;

@@ -115,14 +115,10 @@ pub fn forward(scene: &Scene<'_>, camera: &Camera, settings: &Settings, backgrou
 }
 
 impl Forward {
-    /// Splats that reach the image.
-    pub fn visible(&self) -> usize {
-        self.splats.len()
-    }
-
-    /// Pairs of tile and splat.
-    pub fn pairs(&self) -> usize {
-        self.tiles.ranks.len()
+    /// Pairs of pixel and splat in the rectangles that splats can reach: a measure of the work.
+    pub fn pixels_reached(&self) -> u64 {
+        let length = |[first, last]: [u16; 2]| u64::from(last - first) + 1;
+        self.splats.iter().map(|s| length(s.columns) * length(s.rows)).sum()
     }
 
     /// Half widths of the square footprints in pixels, N; 0 for splats whose footprint misses the image. A splat too faint
