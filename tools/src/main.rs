@@ -19,6 +19,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// The system's allocator hands the megabytes of every frame and file back and fetches them again: a fifth of the time of
+/// drawing an avatar with the C library's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Convert, inspect, validate and compare Gaussian avatars.
 #[derive(Parser)]
 #[command(name = "gav", version, max_term_width = 110, after_help = EXAMPLES, subcommand_required = true)]

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     Color, Image, Scene, Settings, Shape,
-    blend::{Blend, Blocks, PIXELS, TileImage},
+    blend::{BATCH, Blend, Blocks, PIXELS, TileImage},
     blend_backward::{BlendBackward, Received, TileGradient},
     projection::{Drawn, View},
     projection_backward::{ShapeSlot, Slot, backward},
@@ -24,6 +24,8 @@ pub struct Forward {
     background: [f32; 3],
     /// Splats that can be seen, in depth order.
     splats: Vec<Drawn>,
+    /// Their normals in camera coordinates; empty unless asked for.
+    normals: Vec<[f32; 3]>,
     tiles: Tiles,
     /// Per pixel, one more than the position in its tile's list of the last splat blended.
     last: Vec<f32>,
@@ -90,18 +92,27 @@ pub fn forward(scene: &Scene<'_>, camera: &Camera, settings: &Settings, backgrou
     let (width, height) = (camera.width as usize, camera.height as usize);
     assert!(width.max(height) <= usize::from(u16::MAX), "image of {width} × {height} pixels");
     let view = View::new(camera, settings);
-    let mut splats: Vec<Drawn> = if width * height == 0 {
-        Vec::new()
-    } else {
-        (0..scene.len()).into_par_iter().with_min_len(1024).filter_map(|i| view.draw(scene, i)).collect()
-    };
-    tiles::sort(&mut splats);
+    let count = if width * height == 0 { 0 } else { scene.len() };
+    let parts: Vec<Vec<Drawn>> = (0..count.div_ceil(tiles::PROJECTED))
+        .into_par_iter()
+        .map(|part| {
+            let mut drawn = Vec::with_capacity(tiles::PROJECTED);
+            for index in part * tiles::PROJECTED..count.min((part + 1) * tiles::PROJECTED) {
+                drawn.extend(view.draw(scene, index));
+            }
+            drawn
+        })
+        .collect();
+    let splats = tiles::sort(&parts);
+    drop(parts);
+    let normals = if settings.normals { view.normals(scene, &splats) } else { Vec::new() };
     let tiles = Tiles::new(&splats, width, height);
     let mut forward = Forward {
         image: Image::blank(camera, settings, background),
         view,
         background,
         splats,
+        normals,
         tiles,
         last: vec![0.0; width * height],
         transmittance: vec![1.0; width * height],
@@ -140,7 +151,8 @@ impl Forward {
             return;
         }
         let arch = Arch::new();
-        let (splats, settings, alpha_min) = (&self.splats, &self.view.settings, self.view.alpha_min);
+        let (splats, normals, settings, alpha_min) =
+            (&self.splats, &self.normals, &self.view.settings, self.view.alpha_min);
         let rows = HEIGHT * width;
         let background = self.background;
         let mut depth_rows = chunks(&mut self.image.depth, rows);
@@ -150,42 +162,44 @@ impl Forward {
             .zip(self.last.chunks_mut(rows).zip(self.transmittance.chunks_mut(rows)))
             .map(|planes| (planes, depth_rows.next().unwrap_or_default(), normal_rows.next().unwrap_or_default()))
             .collect();
-        tasks.into_par_iter().enumerate().for_each(|(tile_row, (((rgb, alpha), (last, lights)), depth, normals))| {
-            let mut out = TileImage::<C> {
-                blocks: Blocks::of(1),
-                transmittance: [1.0; PIXELS],
-                last: [0.0; PIXELS],
-                channels: [[0.0; PIXELS]; C],
-            };
-            for tile_column in 0..tiles.columns {
-                let ranks = &tiles.ranks[tiles.range(tile_row * tiles.columns + tile_column)];
-                if ranks.is_empty() {
-                    continue;
-                }
-                let origin = [tile_column * WIDTH, tile_row * HEIGHT];
-                arch.dispatch(Blend { splats, ranks, origin, settings, alpha_min, out: &mut out });
-                for row in 0..alpha.len() / width {
-                    for column in 0..WIDTH.min(width - origin[0]) {
-                        let (from, to) = (out.blocks.index(column, row), row * width + origin[0] + column);
-                        let light = out.transmittance[from].abs();
-                        alpha[to] = 1.0 - light;
-                        last[to] = out.last[from];
-                        lights[to] = light;
-                        for k in 0..3 {
-                            rgb[to * 3 + k] = out.channels[k][from] + light * background[k];
-                        }
-                        if C >= 4 && !depth.is_empty() {
-                            depth[to] = out.channels[3.min(C - 1)][from];
-                        }
-                        if C == 7 {
+        tasks.into_par_iter().enumerate().for_each(
+            |(tile_row, (((rgb, alpha), (last, lights)), depth, normals_out))| {
+                let mut out = TileImage::<C> {
+                    blocks: Blocks::of(1),
+                    transmittance: [1.0; PIXELS],
+                    last: [0.0; PIXELS],
+                    channels: [[0.0; PIXELS]; C],
+                };
+                for tile_column in 0..tiles.columns {
+                    let ranks = &tiles.ranks[tiles.range(tile_row * tiles.columns + tile_column)];
+                    if ranks.is_empty() {
+                        continue;
+                    }
+                    let origin = [tile_column * WIDTH, tile_row * HEIGHT];
+                    arch.dispatch(Blend { splats, normals, ranks, origin, settings, alpha_min, out: &mut out });
+                    for row in 0..alpha.len() / width {
+                        for column in 0..WIDTH.min(width - origin[0]) {
+                            let (from, to) = (out.blocks.index(column, row), row * width + origin[0] + column);
+                            let light = out.transmittance[from].abs();
+                            alpha[to] = 1.0 - light;
+                            last[to] = out.last[from];
+                            lights[to] = light;
                             for k in 0..3 {
-                                normals[to * 3 + k] = out.channels[(4 + k).min(C - 1)][from];
+                                rgb[to * 3 + k] = out.channels[k][from] + light * background[k];
+                            }
+                            if C >= 4 && !depth.is_empty() {
+                                depth[to] = out.channels[3.min(C - 1)][from];
+                            }
+                            if C == 7 {
+                                for k in 0..3 {
+                                    normals_out[to * 3 + k] = out.channels[(4 + k).min(C - 1)][from];
+                                }
                             }
                         }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// Gradients of a loss whose gradient with respect to the image is `upstream`. `scene` is the one that was drawn.
@@ -260,6 +274,7 @@ impl Forward {
                 }
                 arch.dispatch(BlendBackward {
                     splats: &self.splats,
+                    normals: &self.normals,
                     ranks: &tiles.ranks[range],
                     origin,
                     settings: &self.view.settings,
@@ -351,9 +366,18 @@ impl Forward {
             .enumerate()
             .map(|(number, ((((means, opacities), colors), centers), rotations, scales, covariances, rest))| {
                 let mut camera = [[0.0; 4]; 3];
+                let mut batch = [(Drawn::default(), Received::<C>::default()); BATCH];
                 for i in 0..means.len() {
-                    let rank = rank_of[number * CHUNK + i];
-                    if rank == u32::MAX {
+                    let ranks = &rank_of[number * CHUNK..][..means.len()];
+                    if i % BATCH == 0 {
+                        // all at once, as in `blend::fetch`
+                        for (to, rank) in batch.iter_mut().zip(&ranks[i..]) {
+                            if *rank != u32::MAX {
+                                *to = (self.splats[*rank as usize], received[*rank as usize]);
+                            }
+                        }
+                    }
+                    if ranks[i] == u32::MAX {
                         continue;
                     }
                     let slot = Slot {
@@ -368,8 +392,8 @@ impl Forward {
                         sh_rest: &mut rest[i * rest_size..][..rest_size],
                         center: &mut centers[i],
                     };
-                    let rank = rank as usize;
-                    backward(&self.view, scene, &self.splats[rank], &received[rank], slot, &mut camera);
+                    let (drawn, received) = &batch[i % BATCH];
+                    backward(&self.view, scene, drawn, received, slot, &mut camera);
                 }
                 camera
             })

@@ -14,17 +14,58 @@ use super::{
 
 /// Pixels of a tile.
 pub(super) const PIXELS: usize = WIDTH * HEIGHT;
-/// Splats between two checks whether every pixel is finished.
-const CHECK_EVERY: usize = 32;
+/// Splats copied together, so that memory answers many requests at once; between two batches the tile is checked for being
+/// finished.
+pub(super) const BATCH: usize = 32;
+
+/// Copies the next splats of a list. On a scene in random order this halves the time of blending.
+#[inline(always)]
+pub(super) fn fetch(splats: &[Drawn], ranks: &[u32], batch: &mut [Drawn; BATCH]) {
+    for (to, rank) in batch.iter_mut().zip(ranks) {
+        *to = splats[*rank as usize];
+    }
+}
 
 /// Channels `0..C` of a splat: colour, then depth (when 4 or more), then normal (when 7).
 #[inline(always)]
-pub(super) fn channels<const C: usize>(splat: &Drawn) -> [f32; C] {
-    std::array::from_fn(|k| match k {
-        0..3 => splat.color[k],
-        3 => splat.depth,
-        _ => splat.normal[k - 4],
-    })
+fn channels<const C: usize>(splat: &Drawn, normal: [f32; 3]) -> [f32; C] {
+    let mut out = [0.0; C];
+    for (k, out) in out.iter_mut().enumerate() {
+        *out = match k {
+            0..3 => splat.color[k],
+            3 => splat.depth,
+            _ => normal[k - 4],
+        };
+    }
+    out
+}
+
+/// [`channels`], each in every lane.
+#[inline(always)]
+pub(super) fn splat_channels<S: Simd, const C: usize>(
+    simd: S,
+    splat: &Drawn,
+    normals: &[[f32; 3]],
+    rank: usize,
+) -> [S::f32s; C] {
+    let normal = if C == 7 { normals[rank] } else { [0.0; 3] };
+    // loops, here and below: closures handed to library functions would be compiled without the processor's vectors
+    let mut out = [simd.splat_f32s(0.0); C];
+    for (out, value) in out.iter_mut().zip(channels::<C>(splat, normal)) {
+        *out = simd.splat_f32s(value);
+    }
+    out
+}
+
+/// True when no pixel lets `stop` or more light pass.
+#[inline(always)]
+fn all_below<S: Simd>(simd: S, transmittance: &[S::f32s], stop: S::f32s) -> bool {
+    for light in transmittance {
+        if any(simd, simd.greater_than_or_equal_f32s(*light, stop)) {
+            return false;
+        }
+    }
+    true
 }
 
 /// How the pixels of a tile are laid out for vectors of `lanes` numbers.
@@ -62,6 +103,8 @@ pub(super) struct TileImage<const C: usize> {
 /// The part of a tile's work that does not depend on the vector width.
 pub(super) struct Blend<'a, const C: usize> {
     pub splats: &'a [Drawn],
+    /// As long as `splats`, or empty when `C` is not 7.
+    pub normals: &'a [[f32; 3]],
     /// The tile's list.
     pub ranks: &'a [u32],
     /// First column and row of the tile.
@@ -133,7 +176,7 @@ impl<const C: usize> WithSimd for Blend<'_, C> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { splats, ranks, origin, settings, alpha_min, out } = self;
+        let Self { splats, normals, ranks, origin, settings, alpha_min, out } = self;
         let blocks = Blocks::of(S::F32_LANES);
         let blocks_per_row = WIDTH / blocks.width;
         out.blocks = blocks;
@@ -151,15 +194,18 @@ impl<const C: usize> WithSimd for Blend<'_, C> {
         let zero = simd.splat_f32s(0.0);
         let drop_last = settings.saturation == Saturation::Dropped;
 
+        let mut batch = [Drawn::default(); BATCH];
         for (position, rank) in ranks.iter().enumerate() {
-            if position % CHECK_EVERY == CHECK_EVERY - 1
-                && !transmittance.iter().any(|t| any(simd, simd.greater_than_or_equal_f32s(*t, stop)))
-            {
-                break;
+            if position % BATCH == 0 {
+                if position > 0 && all_below(simd, transmittance, stop) {
+                    break;
+                }
+                fetch(splats, &ranks[position..], &mut batch);
             }
-            let splat = &splats[*rank as usize];
-            let color = channels::<C>(splat).map(|v| simd.splat_f32s(v));
-            let [a, b, c] = splat.falloff.map(|v| simd.splat_f32s(v));
+            let splat = &batch[position % BATCH];
+            let color = splat_channels::<S, C>(simd, splat, normals, *rank as usize);
+            let [a, b, c] = splat.falloff;
+            let (a, b, c) = (simd.splat_f32s(a), simd.splat_f32s(b), simd.splat_f32s(c));
             let log2_opacity = simd.splat_f32s(splat.log2_opacity);
             let number = simd.splat_f32s((position + 1) as f32);
             let [left, right] = block_range(splat.columns, origin[0], WIDTH, blocks.width);

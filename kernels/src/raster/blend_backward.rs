@@ -8,7 +8,7 @@ use pulp::{Simd, WithSimd};
 
 use super::{
     Settings,
-    blend::{Blocks, Lanes, PIXELS, any, block_range, channels, exp2, within},
+    blend::{BATCH, Blocks, Lanes, PIXELS, any, block_range, exp2, fetch, splat_channels, within},
     projection::Drawn,
     tiles::{HEIGHT, WIDTH},
 };
@@ -54,6 +54,8 @@ pub(super) struct TileGradient<const C: usize> {
 /// The part of a tile's work that does not depend on the vector width.
 pub(super) struct BlendBackward<'a, const C: usize> {
     pub splats: &'a [Drawn],
+    /// As long as `splats`, or empty when `C` is not 7.
+    pub normals: &'a [[f32; 3]],
     /// The tile's list.
     pub ranks: &'a [u32],
     /// First column and row of the tile.
@@ -70,7 +72,7 @@ impl<const C: usize> WithSimd for BlendBackward<'_, C> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { splats, ranks, origin, settings, alpha_min, pixels, out } = self;
+        let Self { splats, normals, ranks, origin, settings, alpha_min, pixels, out } = self;
         let blocks = Blocks::of(S::F32_LANES);
         let blocks_per_row = WIDTH / blocks.width;
         let lanes = Lanes::new(simd);
@@ -85,10 +87,15 @@ impl<const C: usize> WithSimd for BlendBackward<'_, C> {
         let alpha_max = simd.splat_f32s(settings.alpha_max as f32);
         let threshold = simd.splat_f32s(alpha_min.log2());
 
+        let mut batch = [Drawn::default(); BATCH];
         for position in (0..listed).rev() {
-            let splat = &splats[ranks[position] as usize];
-            let color = channels::<C>(splat).map(|v| simd.splat_f32s(v));
-            let [a, b, c] = splat.falloff.map(|v| simd.splat_f32s(v));
+            if position % BATCH == BATCH - 1 || position + 1 == listed {
+                fetch(splats, &ranks[position - position % BATCH..], &mut batch);
+            }
+            let splat = &batch[position % BATCH];
+            let color = splat_channels::<S, C>(simd, splat, normals, ranks[position] as usize);
+            let [a, b, c] = splat.falloff;
+            let (a, b, c) = (simd.splat_f32s(a), simd.splat_f32s(b), simd.splat_f32s(c));
             let log2_opacity = simd.splat_f32s(splat.log2_opacity);
             let number = simd.splat_f32s((position + 1) as f32);
             let [left, right] = block_range(splat.columns, origin[0], WIDTH, blocks.width);
@@ -147,10 +154,12 @@ impl<const C: usize> WithSimd for BlendBackward<'_, C> {
                     moments[5] = simd.mul_add_f32s(hy, dy, moments[5]);
                 }
             }
-            out[position] = Received {
-                moments: moments.map(|v| simd.reduce_sum_f32s(v)),
-                channels: received.map(|v| simd.reduce_sum_f32s(v)),
-            };
+            for k in 0..6 {
+                out[position].moments[k] = simd.reduce_sum_f32s(moments[k]);
+            }
+            for channel in 0..C {
+                out[position].channels[channel] = simd.reduce_sum_f32s(received[channel]);
+            }
         }
     }
 }

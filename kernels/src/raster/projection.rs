@@ -4,6 +4,7 @@
 //! rounding where xx·yy − xy² would cancel.
 
 use gav_formats::{Camera, RenderModel, conventions::sh_rest_count};
+use rayon::prelude::*;
 
 use super::{
     Color, EIGENVALUE_FLOOR, FOOTPRINT_SIGMAS, Scene, Settings, Shape,
@@ -25,7 +26,7 @@ pub(super) fn cross(a: Vec3, b: Vec3) -> Vec3 {
 
 #[inline(always)]
 pub(super) fn scaled(a: Vec3, factor: f32) -> Vec3 {
-    a.map(|v| v * factor)
+    [a[0] * factor, a[1] * factor, a[2] * factor]
 }
 
 #[inline(always)]
@@ -34,7 +35,10 @@ pub(super) fn sum(a: Vec3, b: Vec3) -> Vec3 {
 }
 
 /// A splat ready for blending.
-#[derive(Debug, Clone, Copy)]
+///
+/// One cache line: tiles read these in an order that looks random to memory.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
 pub(super) struct Drawn {
     /// Centre in pixels.
     pub center: [f32; 2],
@@ -52,7 +56,6 @@ pub(super) struct Drawn {
     pub index: u32,
     pub depth: f32,
     pub color: Vec3,
-    pub normal: Vec3,
 }
 
 /// What of a camera and the rules is the same for all splats.
@@ -123,35 +126,38 @@ impl View {
     pub fn ellipse(&self, scene: &Scene<'_>, index: usize) -> Option<Ellipse> {
         let mean = scene.means[index];
         let opacity = opacity_from_logit(scene.opacity_logits[index]);
-        let offset: Vec3 = std::array::from_fn(|k| mean[k] - self.center[k]);
-        let t = self.rotation.map(|row| dot(row, offset));
+        let c = self.center;
+        let offset = [mean[0] - c[0], mean[1] - c[1], mean[2] - c[2]];
+        let [right, down, front] = self.rotation;
+        let t = [dot(right, offset), dot(down, offset), dot(front, offset)];
         // written so that NaN fails every test
-        let finite = t.iter().all(|v| v.is_finite());
+        let finite = t[0].is_finite() && t[1].is_finite();
         if !(finite && t[2] >= self.near && t[2] <= self.far) {
             return None;
         }
         let (axes, scale) = self.axes(scene, index)?;
         let mut slope = [0.0; 2];
         let mut slope_free = [true; 2];
-        let screen_from_world = if self.camera.orthographic {
-            [scaled(self.rotation[0], self.focal[0]), scaled(self.rotation[1], self.focal[1])]
-        } else {
-            let inverse_depth = 1.0 / t[2];
-            std::array::from_fn(|k| {
+        let mut screen_from_world = [right, down];
+        let inverse_depth = 1.0 / t[2];
+        for k in 0..2 {
+            let mut along = self.focal[k];
+            if !self.camera.orthographic {
                 let [low, high] = self.slopes[k];
                 let raw = t[k] * inverse_depth;
                 slope[k] = raw.min(high).max(low);
                 slope_free[k] = slope[k] == raw;
-                let row = sum(self.rotation[k], scaled(self.rotation[2], -slope[k]));
-                scaled(row, self.focal[k] * inverse_depth)
-            })
-        };
-        let screen_axes: [Vec3; 2] = std::array::from_fn(|r| {
-            std::array::from_fn(|c| {
-                let m = screen_from_world[r];
-                m[0] * axes[0][c] + m[1] * axes[1][c] + m[2] * axes[2][c]
-            })
-        });
+                screen_from_world[k] = sum(screen_from_world[k], scaled(front, -slope[k]));
+                along *= inverse_depth;
+            }
+            screen_from_world[k] = scaled(screen_from_world[k], along);
+        }
+        let mut screen_axes = [[0.0f32; 3]; 2];
+        for (out, m) in screen_axes.iter_mut().zip(&screen_from_world) {
+            for c in 0..3 {
+                out[c] = m[0] * axes[0][c] + m[1] * axes[1][c] + m[2] * axes[2][c];
+            }
+        }
         let area = cross(screen_axes[0], screen_axes[1]);
         let sharp_determinant = dot(area, area);
         let (sharp_xx, sharp_yy) = (dot(screen_axes[0], screen_axes[0]), dot(screen_axes[1], screen_axes[1]));
@@ -186,11 +192,16 @@ impl View {
         match scene.shape {
             Shape::RotationScale(rotations, log_scales) => {
                 let turn = matrix(self.quaternion(rotations[index])?);
-                let mut scale = log_scales[index].map(f32::exp);
-                if self.settings.model == RenderModel::Surfel {
-                    scale[2] = 0.0;
+                let [x, y, z] = log_scales[index];
+                let flat = self.settings.model == RenderModel::Surfel;
+                let scale = [x.exp(), y.exp(), if flat { 0.0 } else { z.exp() }];
+                let mut axes = turn;
+                for row in &mut axes {
+                    for c in 0..3 {
+                        row[c] *= scale[c];
+                    }
                 }
-                Some((turn.map(|row| std::array::from_fn(|c| row[c] * scale[c])), scale))
+                Some((axes, scale))
             }
             Shape::Covariance(covariances) => Some((cholesky(covariances[index])?, [1.0; 3])),
         }
@@ -199,15 +210,22 @@ impl View {
     /// The quaternion as the rules use it; `None` when it is not finite.
     #[inline(always)]
     pub fn quaternion(&self, q: [f32; 4]) -> Option<[f32; 4]> {
-        let squared = q.iter().map(|v| v * v).sum::<f32>();
+        let [w, x, y, z] = q;
+        let squared = w * w + x * x + y * y + z * z;
         if !self.settings.normalize_rotations {
             return squared.is_finite().then_some(q);
         }
         // squares of ordinary numbers neither vanish nor overflow; the rest goes the long way
         if (1e-30..1e30).contains(&squared) {
             let inverse = 1.0 / squared.sqrt();
-            return Some(q.map(|v| v * inverse));
+            return Some([w * inverse, x * inverse, y * inverse, z * inverse]);
         }
+        Self::extreme_quaternion(q)
+    }
+
+    /// The unit quaternion along one whose squared length f32 cannot hold.
+    #[cold]
+    fn extreme_quaternion(q: [f32; 4]) -> Option<[f32; 4]> {
         let largest = q.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         if !q.iter().all(|v| v.is_finite()) {
             return None;
@@ -250,7 +268,7 @@ impl View {
             spans[k] = [low.max(first) as u16, high.min(last) as u16];
         }
         let color = self.color(scene, index, ellipse.offset);
-        if !color.iter().all(|v| v.is_finite()) {
+        if !(color[0].is_finite() && color[1].is_finite() && color[2].is_finite()) {
             return None;
         }
         let factor = -0.5 * std::f32::consts::LOG2_E / ellipse.determinant;
@@ -264,29 +282,30 @@ impl View {
             index: index as u32,
             depth: ellipse.t[2],
             color,
-            normal: if self.settings.normals { self.normal(scene, index, ellipse.t)?.0 } else { [0.0; 3] },
         })
     }
 
     /// Half width of the square footprint in pixels, and the columns and rows that the footprint allows; `None` when it
     /// misses the image.
+    #[inline(always)]
     pub fn footprint(&self, ellipse: &Ellipse) -> Option<(f32, [[usize; 2]; 2])> {
         let [xx, _, yy] = ellipse.covariance;
         let mid = 0.5 * (xx + yy);
         let discriminant = (mid * mid - ellipse.determinant).max(EIGENVALUE_FLOOR as f32);
         let radius = (FOOTPRINT_SIGMAS as f32 * (mid + discriminant.sqrt()).sqrt()).ceil();
-        let [x, y] = self.center_on_screen(ellipse.t).map(f64::from);
+        let [x, y] = self.center_on_screen(ellipse.t);
+        let (x, y) = (f64::from(x), f64::from(y));
         let (wide, rule) = (f64::from(radius), self.settings.footprint);
         let columns = pixel_range(x, wide, self.camera.width, rule)?;
         let rows = pixel_range(y, wide, self.camera.height, rule)?;
         Some((radius, [columns, rows]))
     }
 
+    #[inline(always)]
     fn center_on_screen(&self, t: Vec3) -> [f32; 2] {
-        std::array::from_fn(|k| {
-            let position = if self.camera.orthographic { t[k] } else { t[k] / t[2] };
-            self.focal[k] * position + self.camera.principal[k] as f32
-        })
+        let over = if self.camera.orthographic { 1.0 } else { 1.0 / t[2] };
+        let [cx, cy] = self.camera.principal;
+        [self.focal[0] * (t[0] * over) + cx as f32, self.focal[1] * (t[1] * over) + cy as f32]
     }
 
     /// Unit direction from the camera to a splat, and the distance.
@@ -304,7 +323,8 @@ impl View {
         match scene.color {
             Color::Rgb(rgb) => rgb[index],
             Color::Sh(sh0, rest, degree) => {
-                let mut color = sh0[index].map(|v| 0.5 + sh::L0 * v);
+                let [r, g, b] = sh0[index];
+                let mut color = [0.5 + sh::L0 * r, 0.5 + sh::L0 * g, 0.5 + sh::L0 * b];
                 if degree > 0 {
                     let basis = sh::basis(self.direction(offset).0, degree);
                     let count = sh_rest_count(degree);
@@ -314,10 +334,26 @@ impl View {
                         }
                     }
                 }
-                // not `max`, which would turn NaN into 0
-                color.map(|v| if v < 0.0 { 0.0 } else { v })
+                for value in &mut color {
+                    // not `max`, which would turn NaN into 0
+                    if *value < 0.0 {
+                        *value = 0.0;
+                    }
+                }
+                color
             }
         }
+    }
+
+    /// Normals of drawn splats in camera coordinates; zero where an axis is not a number.
+    pub fn normals(&self, scene: &Scene<'_>, splats: &[Drawn]) -> Vec<Vec3> {
+        let normal = |splat: &Drawn| {
+            let mean = scene.means[splat.index as usize];
+            let offset: Vec3 = std::array::from_fn(|k| mean[k] - self.center[k]);
+            let t = self.rotation.map(|row| dot(row, offset));
+            self.normal(scene, splat.index as usize, t).map_or([0.0; 3], |(normal, ..)| normal)
+        };
+        splats.par_iter().with_min_len(4096).map(normal).collect()
     }
 
     /// Shortest axis in camera coordinates, turned to the camera, with its number and sign; zero for covariances.

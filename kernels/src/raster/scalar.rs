@@ -302,6 +302,7 @@ pub(super) fn slope_limits(camera: &Camera, slopes: Slopes) -> [[f64; 2]; 2] {
 }
 
 /// First and last pixel that a footprint of half width `radius` reaches inside `0..size`; `None` when it lies outside.
+#[inline(always)]
 pub(super) fn pixel_range(center: f64, radius: f64, size: u32, footprint: Footprint) -> Option<[usize; 2]> {
     let last = size.checked_sub(1)?;
     let [low, high] = match footprint {

@@ -28,11 +28,16 @@ pub(super) struct Tiles {
     pub ranks: Vec<u32>,
 }
 
-/// Sorts by depth, nearest first, ties by index.
-pub(super) fn sort(splats: &mut Vec<Drawn>) {
-    // depths are positive: their bits order like their values
-    let mut keys: Vec<u64> =
-        splats.iter().enumerate().map(|(i, s)| u64::from(order_bits(s.depth)) << 32 | i as u64).collect();
+/// Splats that one task projects.
+pub(super) const PROJECTED: usize = 4096;
+
+/// Joins what the projection tasks made of [`PROJECTED`] splats each and sorts by depth, nearest first, ties by index.
+pub(super) fn sort(parts: &[Vec<Drawn>]) -> Vec<Drawn> {
+    let mut keys: Vec<u64> = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+    for (number, part) in parts.iter().enumerate() {
+        let place = |i: usize| (number * PROJECTED + i) as u64;
+        keys.extend(part.iter().enumerate().map(|(i, s)| u64::from(order_bits(s.depth)) << 32 | place(i)));
+    }
     let mut other = vec![0u64; keys.len()];
     for pass in 0..32u32.div_ceil(DIGIT_BITS) {
         let digit = |key: u64| (key >> (32 + pass * DIGIT_BITS)) as usize & ((1 << DIGIT_BITS) - 1);
@@ -52,7 +57,11 @@ pub(super) fn sort(splats: &mut Vec<Drawn>) {
         }
         std::mem::swap(&mut keys, &mut other);
     }
-    *splats = keys.par_iter().with_min_len(4096).map(|key| splats[*key as u32 as usize]).collect();
+    let take = |key: &u64| {
+        let place = *key as u32 as usize;
+        parts[place / PROJECTED][place % PROJECTED]
+    };
+    keys.par_iter().with_min_len(4096).map(take).collect()
 }
 
 /// An integer that orders like the number.
