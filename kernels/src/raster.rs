@@ -36,6 +36,7 @@ mod tiles;
 pub mod scalar;
 
 use gav_formats::{Camera, RenderModel};
+use rayon::prelude::*;
 
 pub use backward::{Forward, Gradients, ShapeGradients, Upstream, forward};
 pub use scene::{Color, Scene, Shape};
@@ -211,4 +212,31 @@ impl Image {
 /// logits and log-scales of −∞ are legal and mean opaque and flat. The image does not depend on the number of threads.
 pub fn render<'a>(scene: impl Into<Scene<'a>>, camera: &Camera, settings: &Settings, background: [f32; 3]) -> Image {
     forward(&scene.into(), camera, settings, background).image
+}
+
+/// One picture of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Shot<'a> {
+    /// What is drawn.
+    pub scene: Scene<'a>,
+    /// From where.
+    pub camera: &'a Camera,
+    /// Over what.
+    pub background: [f32; 3],
+}
+
+/// Draws many pictures, of one avatar or of many, at once: pictures and their tiles share the threads. In the order of
+/// `shots`; each equals what [`forward`] makes of it alone.
+pub fn forward_batch(shots: &[Shot<'_>], settings: &Settings) -> Vec<Forward> {
+    shots.par_iter().map(|shot| forward(&shot.scene, shot.camera, settings, shot.background)).collect()
+}
+
+/// The way back of [`forward_batch`], one gradient for each picture.
+///
+/// # Panics
+/// As [`Forward::backward`], and when the lists differ in length.
+pub fn backward_batch(batch: &[Forward], shots: &[Shot<'_>], upstream: &[Upstream<'_>]) -> Vec<Gradients> {
+    assert_eq!((batch.len(), batch.len()), (shots.len(), upstream.len()), "pictures, scenes and gradients of a batch");
+    let pictures = batch.par_iter().zip(shots).zip(upstream);
+    pictures.map(|((forward, shot), upstream)| forward.backward(&shot.scene, upstream)).collect()
 }

@@ -7,7 +7,8 @@ use gav_formats::{Camera, RenderModel, Splats, synthetic::random};
 use gav_kernels::{
     orbit::look_at,
     raster::{
-        Color, Footprint, Gradients, Saturation, Scene, Settings, Shape, ShapeGradients, Slopes, Upstream, forward,
+        Color, Footprint, Gradients, Saturation, Scene, Settings, Shape, ShapeGradients, Shot, Slopes, Upstream,
+        backward_batch, forward, forward_batch,
         scalar::{self, Splats64},
     },
 };
@@ -139,8 +140,11 @@ impl Loss {
     }
 
     fn gradients(&self, scene: &Scene<'_>, camera: &Camera, settings: &Settings, background: [f32; 3]) -> Gradients {
-        let upstream = Upstream { rgb: &self.rgb, alpha: &self.alpha, depth: &self.depth, normals: &self.normals };
-        forward(scene, camera, settings, background).backward(scene, &upstream)
+        forward(scene, camera, settings, background).backward(scene, &self.upstream())
+    }
+
+    fn upstream(&self) -> Upstream<'_> {
+        Upstream { rgb: &self.rgb, alpha: &self.alpha, depth: &self.depth, normals: &self.normals }
     }
 }
 
@@ -281,6 +285,35 @@ fn the_gradient_of_a_cut_alpha_passes_or_stops_by_rule() {
     assert_eq!(stops.centers, [[0.0; 2]]);
     assert!(passes.opacity_logits[0] != 0.0);
     assert_eq!(stops.color, passes.color);
+}
+
+#[test]
+fn batches_equal_single_pictures_with_any_number_of_threads() {
+    let (small, large) = (splats(40, 1, 1), splats(3000, 3, 2));
+    let cameras = [camera(70, 50, false), camera(33, 90, true)];
+    let shots: Vec<Shot<'_>> = [&small, &large]
+        .into_iter()
+        .flat_map(|cloud| cameras.iter().map(move |camera| (cloud, camera)))
+        .map(|(cloud, camera)| Shot { scene: Scene::from(cloud), camera, background: [0.2, 0.4, 0.9] })
+        .collect();
+    let settings = Settings { depth: true, normals: true, ..Settings::DEFAULT };
+    let losses: Vec<Loss> = shots.iter().map(|s| Loss::new((s.camera.width * s.camera.height) as usize)).collect();
+    let upstream: Vec<Upstream<'_>> = losses.iter().map(Loss::upstream).collect();
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let batch = forward_batch(&shots, &settings);
+            let gradients = backward_batch(&batch, &shots, &upstream);
+            (batch.into_iter().map(|forward| forward.image).collect::<Vec<_>>(), gradients)
+        })
+    };
+    let (images, gradients) = run(1);
+    assert_eq!(run(5), (images.clone(), gradients.clone()));
+    for (i, shot) in shots.iter().enumerate() {
+        let single = forward(&shot.scene, shot.camera, &settings, shot.background);
+        assert_eq!(single.image, images[i]);
+        assert_eq!(single.backward(&shot.scene, &upstream[i]), gradients[i]);
+    }
 }
 
 #[test]
