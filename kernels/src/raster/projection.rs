@@ -242,8 +242,7 @@ impl View {
     #[inline(always)]
     pub fn draw(&self, scene: &Scene<'_>, index: usize) -> Option<Drawn> {
         let ellipse = self.ellipse(scene, index)?;
-        // NaN fails, too
-        if !(ellipse.opacity[1] >= self.alpha_min) {
+        if ellipse.opacity[1].is_nan() || ellipse.opacity[1] < self.alpha_min {
             return None;
         }
         let center = self.center_on_screen(ellipse.t);
