@@ -1,5 +1,10 @@
-//! Parametric templates: their identity, so that an avatar finds the mesh it was made for.
+//! Parametric templates and networks: template identity, weight files, metric networks.
 //!
-//! Body models, network blocks and the producers will live in this crate, the only one that depends on burn.
+//! Body models and the producers follow here. This is the only crate that depends on burn.
 
+mod error;
+pub mod metrics;
 pub mod template;
+pub mod weights;
+
+pub use error::{Error, Result};

@@ -1,0 +1,71 @@
+//! The one error type of this crate.
+
+use std::path::PathBuf;
+
+use crate::weights::store::Part;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong while loading weights and evaluating networks.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read or written, or the request makes no sense.
+    #[error(transparent)]
+    File(#[from] gav_formats::Error),
+    /// The user has not added these weights yet.
+    #[error("the weights `{}` ({}) are not in {}", part.id(), part.title(), folder.display())]
+    MissingWeights {
+        /// What is missing.
+        part: Part,
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// A weight file does not hold the tensors of the network.
+    #[error("{network}: {} of its tensors do not fit: {}", problems.len(), shortened(problems))]
+    Tensors {
+        /// The network that was to be filled.
+        network: String,
+        /// One line per tensor that is missing or has another shape.
+        problems: Vec<String>,
+    },
+}
+
+impl Error {
+    /// A usage error of [`gav_formats::Error::Usage`].
+    pub fn usage(message: impl Into<String>) -> Self {
+        gav_formats::Error::usage(message).into()
+    }
+
+    /// Stable code in capitals.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::File(error) => error.code(),
+            Self::MissingWeights { .. } => "MISSING_WEIGHTS",
+            Self::Tensors { .. } => "TENSORS",
+        }
+    }
+
+    /// What the user can do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::MissingWeights { part, .. } => {
+                let known = part.files().iter().map(|file| format!("{} from {}", file.name, file.source));
+                let known = known.collect::<Vec<_>>().join(", or ");
+                Some(format!("fetch {known}; then `gav weights add FILE`"))
+            }
+            Self::Tensors { .. } => Some("`gav weights list` says which files are known".to_owned()),
+            Self::File(_) => None,
+        }
+    }
+}
+
+/// The first problems, so that a wrong file does not fill the screen.
+fn shortened(problems: &[String]) -> String {
+    let mut text = problems.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
+    if problems.len() > 3 {
+        text.push_str("; …");
+    }
+    text
+}
