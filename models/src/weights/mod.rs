@@ -15,6 +15,8 @@ pub mod pickle;
 mod safetensors;
 pub mod store;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod torch;
 
 pub use tensor::{Dtype, Tensor, TensorMap};

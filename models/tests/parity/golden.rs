@@ -41,10 +41,6 @@ impl Golden {
         }
     }
 
-    pub fn f32(&self, key: &str) -> Vec<f32> {
-        self.get(key).into_iter().map(|v| v as f32).collect()
-    }
-
     /// Pictures stored as N×3×H×W bytes: height, width and each picture interleaved.
     pub fn pictures(&self, key: &str) -> (usize, usize, Vec<Vec<u8>>) {
         let (dtype, shape, data) = self.view(key);

@@ -4,6 +4,8 @@
 //! Source: the opcode descriptions of CPython's `pickletools`, protocols 0 to 5.
 
 mod machine;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tree;
 
