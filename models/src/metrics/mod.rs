@@ -4,7 +4,9 @@
 
 pub mod align;
 pub mod arcface;
+pub mod fid;
 pub mod inception;
+pub mod kid;
 pub(crate) mod layers;
 pub mod lpips;
 pub mod networks;

@@ -2,7 +2,9 @@
 //! a producer's snapshot. One binary, because every further one would instantiate the networks again.
 
 mod arcface;
+mod distances;
 mod golden;
 mod inception;
 mod lpips;
 mod snapshot;
+mod store;
