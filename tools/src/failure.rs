@@ -66,6 +66,20 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// An error of the networks and their weights, about the file at `path` if there is one.
+    pub(crate) fn of(path: Option<&Path>, error: &gav_models::Error) -> Self {
+        match (error, path) {
+            (gav_models::Error::File(inner), Some(path)) => Self::at(path, inner),
+            (_, Some(path)) => {
+                let message = format!("{}: {error}", path.display());
+                Self { code: error.code(), message, hint: error.hint() }
+            }
+            _ => Self { code: error.code(), message: error.to_string(), hint: error.hint() },
+        }
+    }
+}
+
 /// The name under which an output is written until it is complete, which means nothing to the user.
 fn is_temporary(path: &Path) -> bool {
     path.file_name().is_some_and(|name| temporary_owner(&name.to_string_lossy()).is_some())

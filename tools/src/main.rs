@@ -14,6 +14,7 @@ mod man;
 mod reading;
 mod text;
 mod validate;
+mod weights;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,7 @@ enum Command {
     Demo(demo::Arguments),
     Bench(bench::Arguments),
     Formats(formats::Arguments),
+    Weights(weights::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Formats(arguments) => formats::run(&arguments),
+        Command::Weights(arguments) => weights::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     };

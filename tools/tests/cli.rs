@@ -14,7 +14,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const RECORD: &str = ".gav-convert.json";
-const COMMANDS: [&str; 9] = ["convert", "info", "validate", "diff", "demo", "bench", "formats", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["convert", "info", "validate", "diff", "demo", "bench", "formats", "weights", "completions", "man"];
 
 fn gav(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gav"));
@@ -460,4 +461,44 @@ fn a_folder_that_is_one_asset_is_one_item() {
     fs::write(root.path().join("in/asset/mine.txt"), b"mine").unwrap();
     let (_, err) = expect(root.path(), 1, &["convert", "in/a.glb", "-o", "in/asset", "--to", "sog-folder", "--force"]);
     assert!(err.contains("mine.txt"), "{err}");
+}
+
+#[test]
+fn weights_are_added_listed_and_refused_one_by_one() {
+    let here = tempfile::tempdir().unwrap();
+    let zeros = vec![0u8; 4 * 512];
+    let heads = [64, 192, 384, 256, 256].into_iter().enumerate().map(|(index, channels)| {
+        let shape = vec![1, channels, 1, 1];
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, &zeros[..4 * channels]);
+        (format!("lin{index}.model.1.weight"), view.unwrap())
+    });
+    let heads = safetensors::serialize(heads.collect::<Vec<_>>(), None).unwrap();
+    fs::write(here.path().join("heads.safetensors"), heads).unwrap();
+    fs::write(here.path().join("notes.txt"), "not weights").unwrap();
+    let weights = |code: i32, arguments: &[&str]| {
+        let output = gav(here.path()).env("GAV_DATA", "data").arg("weights").args(arguments).output().unwrap();
+        let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{}\n{}", texts[0], texts[1]);
+        texts
+    };
+    let [out, _] = weights(0, &["list"]);
+    assert!(out.contains("vgg16-397923af.pth") && out.contains("missing"), "{out}");
+    let [out, err] = weights(1, &["add", "notes.txt", "gone.pth", "heads.safetensors"]);
+    assert!(out.contains("lpips-alex") && out.contains("added"), "{out}");
+    assert!(err.contains("notes.txt") && err.contains("gone.pth") && err.contains("gav weights list"), "{err}");
+    let [out, _] = weights(0, &["add", "heads.safetensors", "--json"]);
+    let lines = json_lines(&out);
+    assert_eq!((lines.len(), &lines[0]["unchanged"]), (1, &Value::Bool(true)));
+    let [out, _] = weights(0, &["list", "--json"]);
+    let present: Vec<Value> = json_lines(&out).into_iter().filter(|line| !line["path"].is_null()).collect();
+    assert_eq!((present.len(), present[0]["part"].as_str()), (1, Some("lpips-alex")));
+    assert_eq!(present[0]["manifest"]["source"], "heads.safetensors");
+    // a damaged copy is named, the rest is listed, and adding again mends it
+    let copy = here.path().join("data/weights/lpips-alex.safetensors");
+    fs::write(&copy, b"damaged").unwrap();
+    let [_, err] = weights(1, &["list"]);
+    assert!(err.contains("again"), "{err}");
+    weights(0, &["add", "heads.safetensors"]);
+    weights(0, &["list"]);
+    weights(2, &["add"]);
 }

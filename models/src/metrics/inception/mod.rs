@@ -20,6 +20,11 @@ pub const LENGTHS: [usize; 4] = [64, 192, 768, 2048];
 /// Floating point operations per picture.
 pub const FLOPS: f64 = 11_422_336_192.0;
 
+/// Names (of pytorch-fid) and shapes of the 94 convolutions, in order of evaluation.
+pub fn unit_shapes() -> impl Iterator<Item = (&'static str, [usize; 4])> {
+    UNITS.iter().map(|unit| (unit.pytorch, unit.shape))
+}
+
 /// The network with its weights.
 #[derive(Debug, Clone)]
 pub struct Inception<B: Backend> {
