@@ -40,11 +40,11 @@ impl<'m, 'a> Binder<'m, 'a> {
         self.map.get(&format!("{}{name}", self.prefix)).is_some()
     }
 
-    /// The values of a tensor; zeros, and a note, when it does not fit.
+    /// The values of a tensor; zeros, and a note, when it does not fit. Packagings may add or drop extents of 1.
     pub(crate) fn values(&mut self, name: &str, shape: &[usize]) -> Vec<f32> {
         self.names.push(name.to_owned());
         let problem = match self.map.get(&format!("{}{name}", self.prefix)) {
-            Some(tensor) if tensor.shape() == shape => return tensor.to_f32(),
+            Some(tensor) if same_extents(tensor.shape(), shape) => return tensor.to_f32(),
             Some(tensor) => format!("`{name}` has the shape {:?} instead of {shape:?}", tensor.shape()),
             None => format!("`{name}` is missing"),
         };
@@ -70,6 +70,12 @@ impl<'m, 'a> Binder<'m, 'a> {
         }
         Err(Error::Tensors { network: network.to_owned(), problems: self.problems })
     }
+}
+
+/// True when the shapes are equal but for extents of 1.
+fn same_extents(a: &[usize], b: &[usize]) -> bool {
+    let wide = |shape: &'_ [usize]| shape.iter().copied().filter(|extent| *extent != 1).collect::<Vec<_>>();
+    wide(a) == wide(b)
 }
 
 /// What stands before `anchor` in the shortest name of `map` that ends with it.

@@ -1,5 +1,9 @@
 //! Face embeddings for identity similarity: the iresnet of insightface (Deng et al. 2019, ArcFace) and the IR-SE50 of TreB1eN.
 //!
+//! The figure "ID" of view-consistent generators has no published code; as the EG3D literature words it, it is the cosine averaged over
+//! 1,024 generated identities, each seen from two random cameras of the data set. Here the five points of each view are projected from the
+//! template or detected by the caller, and both views are aligned by [`align`](super::align).
+//!
 //! Input: aligned faces N×3×112×112, RGB, (x/255 − 0.5)/0.5; output: N×512, not normalised. Two faces are compared by the cosine.
 
 mod ir_se;
