@@ -49,7 +49,7 @@ impl Default for Limits {
 /// indices and names.
 ///
 /// # Errors
-/// `UNKNOWN_FORMAT` for anything else; the errors of the container, of [`pickle`] and of [`Tensor::new`].
+/// `UNKNOWN_FORMAT` for anything else; the errors of the container and of [`pickle`]; `LAYOUT` for tensors that leave their storage.
 pub fn read<'a>(bytes: &'a [u8], limits: &Limits) -> Result<TensorMap<'a>> {
     if safetensors::sniff(bytes) {
         safetensors::read(bytes)
