@@ -34,3 +34,34 @@ fn a_cut_snapshot_is_an_error() {
         assert!(weights::read(cut, &Limits::default()).is_err(), "{} bytes", cut.len());
     }
 }
+
+#[test]
+fn a_real_torchscript_archive_gives_its_tensors() {
+    let (Some(archive), Some(expected)) =
+        (shared("parity/sigman/tiny_sapiens_torchscript.pt2"), shared("parity/sigman/parity_sapiens_tiny.safetensors"))
+    else {
+        return;
+    };
+    let (archive, expected) = (std::fs::read(archive).unwrap(), std::fs::read(expected).unwrap());
+    let (found, expected) = (tensors(&archive), tensors(&expected));
+    assert_eq!(found.container, "TorchScript");
+    let weights = expected.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix("w.")?, tensor)));
+    let weights: Vec<_> = weights.collect();
+    assert_eq!(weights.len(), found.tensors.len());
+    for (name, tensor) in weights {
+        let same = found.get(name).unwrap_or_else(|| panic!("`{name}` is missing"));
+        assert_eq!((same.shape(), same.to_f32()), (tensor.shape(), tensor.to_f32()), "{name}");
+    }
+}
+
+#[test]
+fn pickles_of_python_2_and_3_are_trees() {
+    for name in ["py2_proto0_chumpy", "py2_proto2_chumpy", "py3_proto4_numpy"] {
+        let Some(path) = shared(&format!("parity/stga/mini_flame_{name}.pkl")) else { return };
+        let bytes = std::fs::read(path).unwrap();
+        let tree = weights::pickle::read(&bytes, &Default::default()).unwrap();
+        for key in ["v_template", "shapedirs", "f", "J_regressor", "kintree_table"] {
+            assert!(tree.get(tree.root(), key).is_some(), "{name}: {key}");
+        }
+    }
+}
