@@ -2,10 +2,9 @@
 //!
 //! The plan (inputs, outputs, what is in the way) is made before anything is written; then every item is read, edited and
 //! written under a temporary name that is renamed when complete. What was made, from what and with which options is kept in
-//! a small record (`manifest`), so that a run which was interrupted at any moment can be continued.
+//! a small record ([`RECORD`]), so that a run which was interrupted at any moment can be continued.
 
 mod edits;
-mod manifest;
 mod plan;
 mod work;
 
@@ -15,7 +14,10 @@ use anyhow::Result;
 use clap::{Args, builder::PossibleValuesParser};
 use gav_formats::{EncodeOptions, FORMATS, Frame, Profile, WriteOptions};
 
-use crate::reading::ReadArguments;
+use crate::{batch::record::Kind, reading::ReadArguments};
+
+/// What was converted into a folder.
+const RECORD: Kind = Kind { file: ".gav-convert.json", field: "gav_convert", what: "conversions" };
 
 const EXAMPLES: &str = "\
 Examples:

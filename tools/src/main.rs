@@ -1,6 +1,7 @@
 //! `gav`: the command line of the suite. One file a command; what they share is in `failure` (messages, hints, exit codes),
 //! `inputs` (files, folders, patterns), `reading` (options of decoders) and `text` (numbers and tables for people).
 
+mod batch;
 mod bench;
 mod completions;
 mod convert;

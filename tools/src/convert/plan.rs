@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
@@ -10,11 +9,12 @@ use std::{
 use anyhow::Result;
 use gav_formats::{FORMATS, Format, Writer, format_by_name, format_by_path};
 
-use super::{
-    Arguments,
-    manifest::{Entry, Manifest, NAME, fingerprint, output_state},
-};
+use super::{Arguments, RECORD};
 use crate::{
+    batch::{
+        place::{exists, list, same, slashes, stem},
+        record::{Entry, Record, fingerprint, output_state},
+    },
     failure::refuse,
     inputs::{Input, expand},
     text::plural,
@@ -46,7 +46,7 @@ pub(super) struct Item {
 pub(super) struct Plan {
     pub items: Vec<Item>,
     /// Empty when this run keeps no record: one named file that is not resumed.
-    pub manifests: BTreeMap<PathBuf, Manifest>,
+    pub records: BTreeMap<PathBuf, Record>,
 }
 
 /// Where outputs go.
@@ -97,15 +97,15 @@ pub(super) fn make(arguments: &Arguments) -> Result<Plan> {
     }
     refuse_collisions(&items)?;
     let keeps_record = arguments.resume || items.len() > 1 || inputs.iter().any(|i| i.found);
-    let mut manifests = BTreeMap::new();
+    let mut records = BTreeMap::new();
     if keeps_record {
         for item in &items {
-            if !manifests.contains_key(&item.root) {
-                manifests.insert(item.root.clone(), Manifest::open(&item.root)?);
+            if !records.contains_key(&item.root) {
+                records.insert(item.root.clone(), Record::open(&item.root, &RECORD)?);
             }
         }
     }
-    let mut plan = Plan { items, manifests };
+    let mut plan = Plan { items, records };
     plan.decide(arguments)?;
     Ok(plan)
 }
@@ -115,7 +115,7 @@ impl Plan {
     fn decide(&mut self, arguments: &Arguments) -> Result<()> {
         let mut blocked = Vec::new();
         for item in &mut self.items {
-            let known = self.manifests.get(&item.root).and_then(|m| m.get(&item.key)).filter(|_| arguments.resume);
+            let known = self.records.get(&item.root).and_then(|m| m.get(&item.key)).filter(|_| arguments.resume);
             if known.is_some_and(|entry| is_current(item, entry)) {
                 item.action = Action::Skip;
             } else if item.output.symlink_metadata().is_ok() && known.is_none() && !arguments.force {
@@ -247,22 +247,6 @@ fn place(input: &Input, target: &Target, format: &Format) -> (PathBuf, PathBuf) 
     (root.join(input.relative.with_file_name(name)), root.clone())
 }
 
-/// The input's name without the ending of its format (the longest known one, so `x.compressed.ply` gives `x`).
-fn stem(input: &Input) -> OsString {
-    let name = input.relative.file_name().unwrap_or_default();
-    if input.asset {
-        return name.to_owned();
-    }
-    let text = name.to_string_lossy();
-    let lower = text.to_ascii_lowercase();
-    let endings = FORMATS.iter().flat_map(|f| f.extensions).map(|e| format!(".{e}"));
-    let longest = endings.filter(|e| lower.ends_with(e.as_str()) && lower.len() > e.len()).map(|e| e.len()).max();
-    match longest {
-        Some(length) => text[..text.len() - length].into(),
-        None => input.relative.file_stem().unwrap_or_default().to_owned(),
-    }
-}
-
 fn refuse_collisions(items: &[Item]) -> Result<()> {
     // file systems that do not tell capitals apart would let one output replace another
     let folds_case = cfg!(any(windows, target_os = "macos"));
@@ -284,8 +268,11 @@ fn refuse_collisions(items: &[Item]) -> Result<()> {
             let message = format!("{} would be overwritten, and it is an input", victim.input.display());
             return Err(refuse(message, "write to another file or folder with -o"));
         }
-        if item.output.file_name().is_some_and(|n| n == NAME) {
-            return Err(refuse(format!("{NAME} is the name of the record that --resume needs"), "choose another name"));
+        if item.output.file_name().is_some_and(|n| n == RECORD.file) {
+            return Err(refuse(
+                format!("{} is the name of the record that --resume needs", RECORD.file),
+                "choose another name",
+            ));
         }
     }
     Ok(())
@@ -302,22 +289,4 @@ fn options_hash(arguments: &Arguments, format: &Format) -> String {
         arguments.edits
     );
     blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
-}
-
-fn same(a: &Path, b: &Path) -> bool {
-    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-}
-
-fn slashes(path: &Path) -> String {
-    path.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
-}
-
-fn exists(number: usize) -> String {
-    if number == 1 { "1 file is".to_owned() } else { format!("{} are", plural(number, "file")) }
-}
-
-/// The first five, and how many more.
-fn list(names: &[String]) -> String {
-    let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > 5 { format!("{shown} and {} more", names.len() - 5) } else { shown }
 }

@@ -1,33 +1,29 @@
 //! Carries out a plan: workers convert, the main thread keeps the record and reports.
 
 use std::{
-    any::Any,
     collections::{BTreeMap, BTreeSet},
-    io::{self, Write},
-    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::Result;
 use gav_formats::{Avatar, Provenance, sink::remove_leftovers};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::{
     Arguments,
-    manifest::{Manifest, OutputState, output_state},
     plan::{Action, Item, Plan},
 };
 use crate::{
-    failure::{self, Failure},
+    batch::{
+        self,
+        bars::Bars,
+        processors,
+        record::{Entry, OutputState, Record, output_state},
+        report::{Report, Status},
+    },
+    failure::Failure,
     reading::load,
     text,
 };
@@ -42,67 +38,54 @@ struct Done {
 
 /// Runs every item of the plan; failures are collected and reported at the end.
 pub(super) fn carry_out(arguments: &Arguments, plan: Plan) -> Result<ExitCode> {
-    let start = Instant::now();
-    let Plan { items, mut manifests } = plan;
-    let mut report = Report { arguments, out: io::stdout(), totals: Totals::default(), failed: Vec::new() };
+    let Plan { items, mut records } = plan;
+    let mut report = Report::new(arguments.json, arguments.quiet);
     if arguments.dry_run {
-        items.iter().for_each(|item| report.planned(item));
-        report.finish(start);
+        items.iter().for_each(|item| planned(&mut report, item));
+        finish(&mut report, [0; 2]);
         return Ok(ExitCode::SUCCESS);
     }
     let folders: BTreeSet<&Path> =
-        items.iter().map(|i| parent(&i.output)).chain(manifests.keys().map(PathBuf::as_path)).collect();
+        items.iter().map(|i| parent(&i.output)).chain(records.keys().map(PathBuf::as_path)).collect();
     for folder in folders {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         remove_leftovers(folder).map_err(|e| Failure::at(folder, &e))?;
     }
     for item in items.iter().filter(|i| i.action == Action::Convert) {
-        if let Some(manifest) = manifests.get_mut(&item.root) {
-            manifest.set(&item.key, item.entry.clone());
+        if let Some(record) = records.get_mut(&item.root) {
+            record.set(&item.key, item.entry.clone());
         }
     }
-    save_all(&mut manifests, true)?;
+    save_all(&mut records, true)?;
 
     let work: Vec<&Item> = items.iter().filter(|i| i.action == Action::Convert).collect();
-    items.iter().filter(|i| i.action == Action::Skip).for_each(|item| report.skipped(item));
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    let jobs = arguments.jobs.map_or(processors, usize::from).min(work.len());
+    items.iter().filter(|i| i.action == Action::Skip).for_each(|item| skipped(&mut report, item));
+    let jobs = arguments.jobs.map_or(processors(), usize::from).min(work.len());
     let bars = Bars::new(work.len(), jobs, arguments.quiet || arguments.json);
-    let next = AtomicUsize::new(0);
-    let panics = Panics::watch();
-    let (sender, receiver) = mpsc::channel();
-    let recorded = thread::scope(|scope| {
-        for worker in 0..jobs {
-            let (sender, work, next, bars, panics) = (sender.clone(), &work, &next, &bars, &panics);
-            scope.spawn(move || {
-                while let Some(item) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    bars.begin(worker, &item.input);
-                    let outcome = panics.guard(&item.input, || convert(item, arguments));
-                    if sender.send((*item, outcome)).is_err() {
-                        return;
-                    }
-                }
-                bars.end(worker);
-            });
-        }
-        drop(sender);
-        let mut recorded = Ok(());
-        for (item, outcome) in receiver {
-            if let (Ok(done), Some(manifest)) = (&outcome, manifests.get_mut(&item.root)) {
-                let mut entry = item.entry.clone();
-                entry.output = Some(done.output.clone());
-                manifest.set(&item.key, entry);
-                recorded = recorded.and(manifest.save(false));
+    let (mut recorded, mut sums) = (Ok(()), [0; 2]);
+    batch::each(
+        &work,
+        &bars,
+        |item| &item.input,
+        |item, _| convert(item, arguments),
+        |item, outcome| {
+            let done = match outcome {
+                Ok(done) => done,
+                Err(failure) => return report.failure(head(item), failure),
+            };
+            if let Some(record) = records.get_mut(&item.root) {
+                record.set(&item.key, Entry { output: Some(done.output.clone()), ..item.entry.clone() });
+                recorded = std::mem::replace(&mut recorded, Ok(())).and(record.save(false));
             }
-            bars.suspend(|| report.finished(item, outcome));
-        }
-        recorded
-    });
-    bars.clear();
-    let recorded = recorded.and(save_all(&mut manifests, true));
-    report.finish(start);
+            sums[0] += done.bytes_in;
+            sums[1] += done.output.output_bytes;
+            finished(&mut report, item, &done);
+        },
+    );
+    let recorded = recorded.and(save_all(&mut records, true));
+    finish(&mut report, sums);
     recorded?;
-    Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.failures() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Reads, edits and writes one item.
@@ -136,217 +119,53 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-fn save_all(manifests: &mut BTreeMap<PathBuf, Manifest>, force: bool) -> Result<()> {
-    manifests.values_mut().try_for_each(|m| m.save(force))
+fn save_all(records: &mut BTreeMap<PathBuf, Record>, force: bool) -> Result<()> {
+    records.values_mut().try_for_each(|r| r.save(force))
 }
 
-/// Turns panics of items into failures. While an item is worked on, the usual message on standard error is held back.
-struct Panics {
-    seen: Arc<Seen>,
+/// Which item.
+fn head(item: &Item) -> Value {
+    json!({"input": item.input, "output": item.output, "format": item.format.id})
 }
 
-#[derive(Default)]
-struct Seen {
-    /// Items being worked on. A panic may come from any thread of the pool that their decoders share.
-    guarded: AtomicUsize,
-    /// Where the last panic was.
-    place: Mutex<String>,
+fn say(report: &mut Report, status: Status, word: &str, item: &Item, tail: Value, text: &str) {
+    let text = format!("{} -> {}  {text}", item.input.display(), item.output.display());
+    report.item(status, word, head(item), tail, &text);
 }
 
-impl Panics {
-    fn watch() -> Self {
-        let (seen, usual) = (Arc::new(Seen::default()), panic::take_hook());
-        let hook = seen.clone();
-        panic::set_hook(Box::new(move |info| {
-            if hook.guarded.load(Ordering::SeqCst) == 0 {
-                return usual(info);
-            }
-            let text = info.location().map(ToString::to_string).unwrap_or_default();
-            *hook.place.lock().unwrap_or_else(PoisonError::into_inner) = text;
-        }));
-        Self { seen }
+fn planned(report: &mut Report, item: &Item) {
+    if item.action == Action::Skip {
+        return skipped(report, item);
     }
-
-    fn guard<T>(&self, input: &Path, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        self.seen.guarded.fetch_add(1, Ordering::SeqCst);
-        let outcome = panic::catch_unwind(AssertUnwindSafe(work));
-        self.seen.guarded.fetch_sub(1, Ordering::SeqCst);
-        outcome.unwrap_or_else(|payload| {
-            let place = self.seen.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let message = format!("{}: internal error: {} ({place})", input.display(), panic_text(&*payload));
-            let hint = "this is a bug in gav: please report it together with the file".to_owned();
-            Err(Failure { code: "PANIC", message, hint: Some(hint) })
-        })
-    }
+    say(report, Status::Planned, "planned", item, json!({"bytes_in": item.entry.input_bytes}), "would be written");
 }
 
-fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "unknown".to_owned())
-        .replace('\n', " ")
+fn skipped(report: &mut Report, item: &Item) {
+    say(report, Status::Skipped, "skipped", item, json!({"reason": "up to date"}), "is up to date");
 }
 
-/// Progress on a terminal: one bar for all, one line for each worker.
-struct Bars {
-    all: MultiProgress,
-    total: ProgressBar,
-    workers: Vec<ProgressBar>,
+fn finished(report: &mut Report, item: &Item, done: &Done) {
+    let bytes = done.output.output_bytes;
+    let [before, after] = done.splats;
+    let splats = if before == after { String::new() } else { format!(", {before} -> {after} splats") };
+    let text = format!(
+        "{} -> {} ({} B/splat{splats}) in {}",
+        text::bytes(done.bytes_in),
+        text::bytes(bytes),
+        text::significant(bytes as f64 / after.max(1) as f64),
+        text::seconds(done.seconds)
+    );
+    let json = json!({"splats_in": before, "splats_out": after, "bytes_in": done.bytes_in, "bytes_out": bytes,
+        "hash": format!("blake3:{}", done.output.output_hash), "seconds": done.seconds});
+    say(report, Status::Done, "converted", item, json, &text);
 }
 
-impl Bars {
-    fn new(items: usize, jobs: usize, hidden: bool) -> Self {
-        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let all = MultiProgress::with_draw_target(target);
-        let style =
-            |template: &str| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let total = all.add(ProgressBar::new(items as u64));
-        total.set_style(style("{bar:32} {pos}/{len}  {elapsed} gone, {eta} to go"));
-        let line = || {
-            let bar = all.add(ProgressBar::new_spinner());
-            bar.set_style(style("  {spinner} {wide_msg}"));
-            if !all.is_hidden() {
-                bar.enable_steady_tick(Duration::from_millis(120));
-            }
-            bar
-        };
-        let workers = (0..jobs).map(|_| line()).collect();
-        Self { all, total, workers }
-    }
-
-    fn begin(&self, worker: usize, input: &Path) {
-        self.workers[worker].set_message(input.display().to_string());
-    }
-
-    fn end(&self, worker: usize) {
-        self.workers[worker].finish_and_clear();
-    }
-
-    fn suspend(&self, print: impl FnOnce()) {
-        self.all.suspend(print);
-        self.total.inc(1);
-    }
-
-    fn clear(&self) {
-        let _ = self.all.clear();
-    }
-}
-
-/// Sums over all items.
-#[derive(Default)]
-struct Totals {
-    converted: usize,
-    skipped: usize,
-    planned: usize,
-    bytes_in: u64,
-    bytes_out: u64,
-}
-
-/// Lines for people or JSON lines for programs. A closed standard output does not stop the work.
-struct Report<'a> {
-    arguments: &'a Arguments,
-    out: io::Stdout,
-    totals: Totals,
-    failed: Vec<Failure>,
-}
-
-impl Report<'_> {
-    fn line(&mut self, item: &Item, status: &str, mut json: Value, text: &str) {
-        if self.arguments.json {
-            let head = json!({"type": "item", "status": status, "input": item.input, "output": item.output, "format": item.format.id});
-            if let (Value::Object(head), Value::Object(tail)) = (head, &mut json) {
-                let line: serde_json::Map<_, _> = head.into_iter().chain(std::mem::take(tail)).collect();
-                let _ = writeln!(self.out, "{}", Value::Object(line));
-            }
-        } else if !self.arguments.quiet {
-            let _ = writeln!(self.out, "{} -> {}  {text}", item.input.display(), item.output.display());
-        }
-    }
-
-    fn planned(&mut self, item: &Item) {
-        if item.action == Action::Skip {
-            return self.skipped(item);
-        }
-        self.totals.planned += 1;
-        self.line(item, "planned", json!({"bytes_in": item.entry.input_bytes}), "would be written");
-    }
-
-    fn skipped(&mut self, item: &Item) {
-        self.totals.skipped += 1;
-        self.line(item, "skipped", json!({"reason": "up to date"}), "is up to date");
-    }
-
-    fn finished(&mut self, item: &Item, outcome: Result<Done, Failure>) {
-        let done = match outcome {
-            Ok(done) => done,
-            Err(failure) => {
-                if self.arguments.json {
-                    self.line(item, "failed", json!({"error": failure}), "");
-                }
-                return self.failed.push(failure);
-            }
-        };
-        let bytes = done.output.output_bytes;
-        self.totals.converted += 1;
-        self.totals.bytes_in += done.bytes_in;
-        self.totals.bytes_out += bytes;
-        let [before, after] = done.splats;
-        let splats = if before == after { String::new() } else { format!(", {before} -> {after} splats") };
-        let text = format!(
-            "{} -> {} ({} B/splat{splats}) in {}",
-            text::bytes(done.bytes_in),
-            text::bytes(bytes),
-            text::significant(bytes as f64 / after.max(1) as f64),
-            text::seconds(done.seconds)
-        );
-        let json = json!({"splats_in": before, "splats_out": after, "bytes_in": done.bytes_in, "bytes_out": bytes,
-            "hash": format!("blake3:{}", done.output.output_hash), "seconds": done.seconds});
-        self.line(item, "converted", json, &text);
-    }
-
-    fn finish(&mut self, start: Instant) {
-        let (totals, seconds) = (&self.totals, start.elapsed().as_secs_f64());
-        if self.arguments.json {
-            let json = json!({"type": "summary", "converted": totals.converted, "skipped": totals.skipped,
-                "planned": totals.planned, "failed": self.failed.len(), "bytes_in": totals.bytes_in,
-                "bytes_out": totals.bytes_out, "seconds": seconds, "errors": self.failed});
-            let _ = writeln!(self.out, "{json}");
-        } else if !self.arguments.quiet && totals.converted + totals.skipped + totals.planned + self.failed.len() > 1 {
-            let counts = [
-                (totals.planned, "to be written"),
-                (totals.converted, "written"),
-                (totals.skipped, "up to date"),
-                (self.failed.len(), "failed"),
-            ];
-            let counts: Vec<String> = counts
-                .iter()
-                .filter(|(n, _)| *n > 0)
-                .map(|(n, what)| format!("{} {what}", text::count(*n as u64)))
-                .collect();
-            let sizes = if totals.converted > 0 {
-                format!(": {} -> {}", text::bytes(totals.bytes_in), text::bytes(totals.bytes_out))
-            } else {
-                String::new()
-            };
-            let _ = writeln!(self.out, "{}{sizes} in {}", counts.join(", "), text::seconds(seconds));
-        }
-        let _ = self.out.flush();
-        if !self.arguments.json {
-            self.failed.iter().for_each(|f| failure::print_lines(&f.message, f.hint.as_deref()));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_the_failure_of_its_item() {
-        let panics = Panics::watch();
-        let failure = panics.guard::<()>(Path::new("x.ply"), || panic!("index {} of 3", 7)).unwrap_err();
-        assert_eq!(failure.code, "PANIC");
-        assert!(failure.message.starts_with("x.ply: internal error: index 7 of 3 ("), "{}", failure.message);
-        assert!(failure.message.contains("work.rs"), "{}", failure.message);
-    }
+fn finish(report: &mut Report, [bytes_in, bytes_out]: [u64; 2]) {
+    let sums = json!({"bytes_in": bytes_in, "bytes_out": bytes_out});
+    let text = if bytes_out > 0 {
+        format!(": {} -> {}", text::bytes(bytes_in), text::bytes(bytes_out))
+    } else {
+        String::new()
+    };
+    report.finish("converted", sums, &text);
 }

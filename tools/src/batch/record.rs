@@ -1,4 +1,4 @@
-//! The record of a folder's conversions, `.gav-convert.json`: what `--resume` knows about earlier runs.
+//! The record of what a command made in a folder, such as `.gav-convert.json`: what `--resume` knows about earlier runs.
 //!
 //! An entry is written when an item is planned and completed when its output stands under its final name. So an output
 //! without an entry is not ours, and an entry without an output was interrupted. Nothing in the record depends on when or in
@@ -14,14 +14,22 @@ use std::{
 use anyhow::Result;
 use gav_formats::sink::write_file_atomically;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::{
     failure::{Failure, io_text, refuse},
     reading::{asset_folder, files_of},
 };
 
-/// Name of the record in the output folder.
-pub(super) const NAME: &str = ".gav-convert.json";
+/// The records of one command.
+pub(crate) struct Kind {
+    /// Name of the file in the output folder.
+    pub file: &'static str,
+    /// Key of the version number in it.
+    pub field: &'static str,
+    /// What it records, for messages.
+    pub what: &'static str,
+}
 
 /// Completed items are recorded at least this far apart: writing the record for each of many small items would take longer
 /// than converting them. Whatever is not recorded when the process dies is made again.
@@ -29,7 +37,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 
 /// What one output was made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Path of the input below the folder that was given.
     pub input: String,
     /// Bytes of the input, of all its files for folder formats.
@@ -45,21 +53,22 @@ pub(super) struct Entry {
 
 /// A finished output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct OutputState {
+pub(crate) struct OutputState {
     /// Bytes of the output, of all its files for folder formats.
     pub output_bytes: u64,
     /// BLAKE3 of the output's bytes.
     pub output_hash: String,
+    /// The files of an item that makes several, below the record's folder.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub output_files: Vec<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Document {
-    gav_convert: u32,
-    items: BTreeMap<String, Entry>,
-}
+/// The version of every kind of record.
+const VERSION: u32 = 1;
 
 /// The record of one output folder.
-pub(super) struct Manifest {
+pub(crate) struct Record {
+    kind: &'static Kind,
     path: PathBuf,
     items: BTreeMap<String, Entry>,
     /// Entries of this run, which win over those that another run wrote in the meantime.
@@ -68,27 +77,27 @@ pub(super) struct Manifest {
     dirty: bool,
 }
 
-impl Manifest {
+impl Record {
     /// Reads the record of `folder`, or starts an empty one.
-    pub(super) fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join(NAME);
-        let items = read_items(&path)?;
-        Ok(Self { path, items, own: BTreeMap::new(), saved: None, dirty: false })
+    pub(crate) fn open(folder: &Path, kind: &'static Kind) -> Result<Self> {
+        let path = folder.join(kind.file);
+        let items = read_items(&path, kind)?;
+        Ok(Self { kind, path, items, own: BTreeMap::new(), saved: None, dirty: false })
     }
 
     /// What is recorded about the output `key`.
-    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
         self.own.get(key).or_else(|| self.items.get(key))
     }
 
-    /// Records an entry; [`Manifest::save`] writes it.
-    pub(super) fn set(&mut self, key: &str, entry: Entry) {
+    /// Records an entry; [`Record::save`] writes it.
+    pub(crate) fn set(&mut self, key: &str, entry: Entry) {
         self.own.insert(key.to_owned(), entry);
         self.dirty = true;
     }
 
     /// Writes the record, if it changed and was not written a moment ago (`force` writes it at once).
-    pub(super) fn save(&mut self, force: bool) -> Result<()> {
+    pub(crate) fn save(&mut self, force: bool) -> Result<()> {
         if !self.dirty || (!force && self.saved.is_some_and(|t| t.elapsed() < INTERVAL)) {
             return Ok(());
         }
@@ -97,16 +106,15 @@ impl Manifest {
         fs::create_dir_all(folder).map_err(|e| failed(e, folder))?;
         // two runs into one folder take turns (where folders can be locked), and neither forgets the other's entries
         let lock = fs::File::open(folder).ok().filter(|f| f.lock().is_ok());
-        self.items = read_items(&self.path)?;
+        self.items = read_items(&self.path, self.kind)?;
         self.items.extend(self.own.iter().map(|(key, entry)| (key.clone(), entry.clone())));
-        let document = Document { gav_convert: 1, items: std::mem::take(&mut self.items) };
+        let document = json!({self.kind.field: VERSION, "items": self.items});
         let written = write_file_atomically(&self.path, |sink| {
             serde_json::to_writer_pretty(&mut *sink, &document).map_err(io::Error::from)?;
             sink.write_all(b"\n")?;
             Ok(())
         });
         drop(lock);
-        self.items = document.items;
         written.map_err(|e| Failure::at(&self.path, &e))?;
         self.saved = Some(Instant::now());
         self.dirty = false;
@@ -114,24 +122,29 @@ impl Manifest {
     }
 }
 
-fn read_items(path: &Path) -> Result<BTreeMap<String, Entry>> {
+fn read_items(path: &Path, kind: &Kind) -> Result<BTreeMap<String, Entry>> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(e) => return Err(Failure::at(path, &gav_formats::Error::io(path, e)).into()),
     };
-    let document: Document = serde_json::from_slice(&text).map_err(|e| {
-        refuse(format!("{}: not a record of conversions: {e}", path.display()), "delete it to start afresh")
-    })?;
-    if document.gav_convert != 1 {
-        let message = format!("{}: a record of version {}, 1 is known", path.display(), document.gav_convert);
-        return Err(refuse(message, "delete it to start afresh, or use the newer program"));
+    let damaged = |problem: String| {
+        refuse(format!("{}: not a record of {}: {problem}", path.display(), kind.what), "delete it to start afresh")
+    };
+    let mut document: Value = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+    match document[kind.field].as_u64() {
+        Some(version) if version == u64::from(VERSION) => {}
+        Some(version) => {
+            let message = format!("{}: a record of version {version}, {VERSION} is known", path.display());
+            return Err(refuse(message, "delete it to start afresh, or use the newer program"));
+        }
+        None => return Err(damaged(format!("no `{}`", kind.field))),
     }
-    Ok(document.items)
+    serde_json::from_value(document["items"].take()).map_err(|e| damaged(e.to_string()))
 }
 
 /// Size and time of an input: the sum and the latest of its files for asset folders.
-pub(super) fn fingerprint(input: &Path) -> io::Result<(u64, u64)> {
+pub(crate) fn fingerprint(input: &Path) -> io::Result<(u64, u64)> {
     let files = asset_folder(input).map_or_else(|| vec![input.to_path_buf()], |folder| files_of(&folder));
     let (mut bytes, mut latest) = (0, 0);
     for file in files {
@@ -144,7 +157,7 @@ pub(super) fn fingerprint(input: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// Size and hash of a finished output: a file, or a folder with all its files.
-pub(super) fn output_state(output: &Path) -> Result<OutputState, Failure> {
+pub(crate) fn output_state(output: &Path) -> Result<OutputState, Failure> {
     let failed = |e: io::Error| Failure {
         code: "IO",
         message: format!("{}: cannot be read back: {}", output.display(), io_text(&e)),
@@ -164,12 +177,35 @@ pub(super) fn output_state(output: &Path) -> Result<OutputState, Failure> {
         hasher.update_reader(fs::File::open(output).map_err(failed)?).map_err(failed)?;
         bytes = hasher.count();
     }
-    Ok(OutputState { output_bytes: bytes, output_hash: hasher.finalize().to_hex().to_string() })
+    Ok(OutputState { output_bytes: bytes, output_hash: hex(&hasher), output_files: Vec::new() })
+}
+
+/// Size and hash of an output of several files, by their names below `folder`.
+pub(crate) fn files_state(folder: &Path, mut files: Vec<String>) -> Result<OutputState, Failure> {
+    files.sort_unstable();
+    let mut hasher = blake3::Hasher::new();
+    let mut bytes = 0;
+    for name in &files {
+        let state = output_state(&folder.join(name))?;
+        hasher.update(name.as_bytes()).update(&[0]).update(state.output_hash.as_bytes());
+        bytes += state.output_bytes;
+    }
+    Ok(OutputState { output_bytes: bytes, output_hash: hex(&hasher), output_files: files })
+}
+
+fn hex(hasher: &blake3::Hasher) -> String {
+    hasher.finalize().to_hex().to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KIND: Kind = Kind { file: ".gav-test.json", field: "gav_test", what: "tests" };
+
+    fn state(output_bytes: u64) -> OutputState {
+        OutputState { output_bytes, output_hash: "h".into(), output_files: Vec::new() }
+    }
 
     fn entry(output: Option<OutputState>) -> Entry {
         Entry { input: "a.ply".into(), input_bytes: 1, input_modified: 2, options: "x".into(), output }
@@ -178,14 +214,15 @@ mod tests {
     #[test]
     fn entries_survive_and_two_runs_do_not_forget_each_other() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut one, mut two) = (Manifest::open(folder.path()).unwrap(), Manifest::open(folder.path()).unwrap());
+        let (mut one, mut two) =
+            (Record::open(folder.path(), &KIND).unwrap(), Record::open(folder.path(), &KIND).unwrap());
         one.set("a.gav", entry(None));
         one.save(true).unwrap();
-        two.set("b.gav", entry(Some(OutputState { output_bytes: 3, output_hash: "h".into() })));
+        two.set("b.gav", entry(Some(state(3))));
         two.save(true).unwrap();
-        one.set("a.gav", entry(Some(OutputState { output_bytes: 4, output_hash: "i".into() })));
+        one.set("a.gav", entry(Some(state(4))));
         one.save(true).unwrap();
-        let read = Manifest::open(folder.path()).unwrap();
+        let read = Record::open(folder.path(), &KIND).unwrap();
         assert_eq!(read.get("a.gav").unwrap().output.as_ref().unwrap().output_bytes, 4);
         assert_eq!(read.get("b.gav").unwrap().output.as_ref().unwrap().output_bytes, 3);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -194,9 +231,9 @@ mod tests {
     #[test]
     fn a_damaged_record_is_named_with_a_way_out() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(NAME), b"{").unwrap();
-        let error = Manifest::open(folder.path()).err().unwrap();
-        assert!(error.to_string().contains(NAME));
+        fs::write(folder.path().join(KIND.file), b"{").unwrap();
+        let error = Record::open(folder.path(), &KIND).err().unwrap();
+        assert!(error.to_string().contains(KIND.file));
         assert!(error.downcast_ref::<Failure>().unwrap().hint.as_ref().unwrap().contains("delete"));
     }
 }
