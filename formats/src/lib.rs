@@ -15,6 +15,7 @@
 mod attribute;
 mod avatar;
 mod camera;
+pub mod cameras;
 mod clip;
 mod compare;
 pub mod conventions;

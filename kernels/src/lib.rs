@@ -4,3 +4,4 @@ pub mod orbit;
 pub mod peak;
 pub mod psnr;
 pub mod raster;
+pub mod stage;
