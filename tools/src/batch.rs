@@ -2,6 +2,7 @@
 //! progress, reports.
 
 pub(crate) mod bars;
+pub(crate) mod memory;
 mod panics;
 pub(crate) mod place;
 pub(crate) mod record;

@@ -12,7 +12,9 @@ mod formats;
 mod info;
 mod inputs;
 mod man;
+mod pictures;
 mod reading;
+mod render;
 mod text;
 mod validate;
 mod weights;
@@ -27,6 +29,7 @@ use clap::{Parser, Subcommand};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Convert, inspect, validate and compare Gaussian avatars.
+/// Convert, render, inspect, validate and compare Gaussian avatars.
 #[derive(Parser)]
 #[command(name = "gav", version, max_term_width = 110, after_help = EXAMPLES, subcommand_required = true)]
 pub(crate) struct Cli {
@@ -41,6 +44,7 @@ Examples:
   gav convert captures --to spz -o out   convert a folder, keeping its structure
   gav info head.gav                      what is in it
   gav diff head.ply head.gav             what the compression cost
+  gav render head.gav -o head.mp4        a turntable
 
 Exit codes:
   0  everything was done
@@ -53,6 +57,7 @@ enum Command {
     Info(info::Arguments),
     Validate(validate::Arguments),
     Diff(diff::Arguments),
+    Render(Box<render::Arguments>),
     Demo(demo::Arguments),
     Bench(bench::Arguments),
     Formats(formats::Arguments),
@@ -67,6 +72,7 @@ fn main() -> ExitCode {
         Command::Info(arguments) => info::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Render(arguments) => render::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Formats(arguments) => formats::run(&arguments),

@@ -1,0 +1,323 @@
+//! All pictures of one asset.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use gav_formats::{Avatar, ColorSpace, Error, RenderModel, Splats, sink::write_file_atomically};
+use gav_kernels::{
+    psnr::displayed_splats,
+    raster::{self, Settings},
+};
+use rayon::prelude::*;
+
+use super::{
+    Arguments, FileKind,
+    plan::{Action, Item, Look, Place, beside, check_film_size},
+    values::Background,
+    views::Shot,
+};
+use crate::{
+    batch::{bars::Line, memory::Budget, place::slashes},
+    failure::Failure,
+    pictures::{
+        Picture, Pixels, gif, linear_from_srgb,
+        sheet::{Cell, compose, grid, shrink},
+        still,
+        video::Film,
+    },
+    reading::{disk_bytes, load},
+};
+
+/// Longest side of the pictures on an asset's sheet.
+const SHEET_SIDE: usize = 256;
+/// Memory of a decoded asset for each byte of its file: the smallest formats keep a splat with harmonics in 10 bytes.
+const EXPANSION: u64 = 24;
+/// Memory of a splat while it is drawn, beside that of the asset, and of a pixel with all that is made of it.
+const SPLAT_BYTES: u64 = 200;
+const PIXEL_BYTES: u64 = 64;
+
+/// What became of one asset.
+pub(super) struct Drawn {
+    /// Written files, below the output folder.
+    pub files: Vec<String>,
+    pub views: usize,
+    pub splats: usize,
+    /// Small pictures for the sheet of all, when asked for.
+    pub cells: Vec<Cell>,
+}
+
+/// How an asset appears on the sheet of all.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Showing {
+    /// Pictures of each asset.
+    pub views: usize,
+    /// Longest side.
+    pub side: usize,
+}
+
+/// Reads the asset of `item`, takes its pictures and writes them.
+pub(super) fn draw(
+    item: &Item,
+    arguments: &Arguments,
+    look: &Look,
+    showing: Option<Showing>,
+    budget: &Budget,
+    line: &Line<'_>,
+) -> Result<Drawn, Failure> {
+    let mut share = budget.take(disk_bytes(&item.input).saturating_mul(EXPANSION));
+    let avatar = load(&item.input, &arguments.read.options())?.avatar;
+    let impossible = |message: String| Failure {
+        code: "NOT_POSSIBLE",
+        message: format!("{}: {message}", item.input.display()),
+        hint: None,
+    };
+    let splats = displayed_splats(&avatar).map_err(|e| Failure::at(&item.input, &e))?;
+    share.shrink(avatar.splats.raw_bytes() + splats.raw_bytes());
+    let mut shots = look.cameras.shots(&avatar, &splats).map_err(impossible)?;
+    let shown = |count: usize| {
+        let views = showing.map_or(0, |s| s.views.min(count));
+        (0..views).map(move |k| k * count / views)
+    };
+    let shown: Vec<usize> = shown(shots.len()).collect();
+    let writes = item.action == Action::Write;
+    if !writes {
+        let all = std::mem::take(&mut shots);
+        shots = all.into_iter().enumerate().filter(|(i, _)| shown.contains(i)).map(|(_, s)| s).collect();
+    }
+    let mut output = Output::new(item, look, writes, &shots).map_err(impossible)?;
+    let scene = Scene { avatar: &avatar, splats: &splats, look };
+    let largest = shots.iter().map(|s| u64::from(s.camera.width) * u64::from(s.camera.height)).max().unwrap_or(0);
+    let each = largest * PIXEL_BYTES + splats.len() as u64 * SPLAT_BYTES;
+    let together = (budget.total() / each.max(1)).clamp(1, rayon::current_num_threads() as u64) as usize;
+    let (count, mut cells) = (shots.len(), Vec::new());
+    for (part, some) in shots.chunks(together).enumerate() {
+        line.show(&format_args!("{}  {}/{count}", item.input.display(), part * together));
+        let first = part * together;
+        let taken: Vec<Taken> = some
+            .par_iter()
+            .enumerate()
+            .map(|(k, shot)| {
+                let index = first + k;
+                let side = showing.filter(|_| !writes || shown.contains(&index)).map(|s| s.side);
+                output.take(&scene, shot, side)
+            })
+            .collect::<Result<_, _>>()?;
+        for (taken, shot) in taken.into_iter().zip(some) {
+            let picture = output.add(taken, shot).map_err(impossible)?;
+            cells.extend(picture.map(|picture| Cell { label: shot.label.clone(), picture }));
+        }
+    }
+    let files = output.finish().map_err(|e| e.unwrap_or_else(impossible))?;
+    let files = files.iter().map(|p| slashes(p.strip_prefix(&item.root).unwrap_or(p))).collect();
+    Ok(Drawn { files, views: count, splats: splats.len(), cells })
+}
+
+/// What is drawn.
+struct Scene<'a> {
+    avatar: &'a Avatar,
+    splats: &'a Splats,
+    look: &'a Look,
+}
+
+impl Scene<'_> {
+    fn picture(&self, shot: &Shot) -> Picture {
+        let model = match (self.look.model, self.avatar.render_model) {
+            // flat splats have no other way to be drawn
+            (_, RenderModel::Surfel) => RenderModel::Surfel,
+            (chosen, own) => chosen.unwrap_or(own),
+        };
+        let space = self.avatar.color_space;
+        let background = match (self.look.background, space) {
+            (Background::Transparent, _) => [0.0; 3],
+            (Background::Color(color), ColorSpace::SrgbRec709) => color,
+            (Background::Color(color), ColorSpace::LinearRec709) => color.map(linear_from_srgb),
+        };
+        let usual = Settings::from(model);
+        let settings = Settings { depth: self.look.extras.depth, near: shot.near.min(usual.near), ..usual };
+        let image = raster::render(self.splats, &shot.camera, &settings, background);
+        Picture { image, transparent: self.look.background == Background::Transparent, space }
+    }
+}
+
+/// What is kept of a picture until those before it are there.
+struct Taken {
+    files: Vec<PathBuf>,
+    /// Straight RGBA, for GIF.
+    rgba: Option<Vec<u8>>,
+    /// RGB, for MP4.
+    rgb: Option<Vec<u8>>,
+    /// For the asset's sheet, and for that of all.
+    small: [Option<Pixels>; 2],
+}
+
+/// The files of one asset in the making.
+struct Output<'a> {
+    item: &'a Item,
+    look: &'a Look,
+    writes: bool,
+    /// Size of films.
+    size: [u32; 2],
+    film: Option<Film>,
+    frames: Option<Vec<Vec<u8>>>,
+    sheet: Option<Vec<Cell>>,
+    files: Vec<PathBuf>,
+}
+
+impl<'a> Output<'a> {
+    fn new(item: &'a Item, look: &'a Look, writes: bool, shots: &[Shot]) -> Result<Self, String> {
+        let wants = |kind: FileKind| writes && look.kinds.contains(&kind);
+        let stills = look.kinds.iter().any(|k| !k.is_film());
+        if let (Place::Exactly(path), true, true) = (&item.place, stills, shots.len() != 1) {
+            return Err(format!("{} cameras, and {} is one picture: give a folder", shots.len(), path.display()));
+        }
+        let size = shots.first().map_or([0; 2], |s| [s.camera.width, s.camera.height]);
+        if wants(FileKind::Mp4) || wants(FileKind::Gif) {
+            if let Some(other) = shots.iter().find(|s| [s.camera.width, s.camera.height] != size) {
+                let camera = &other.camera;
+                let sizes = format!("{} x {} and {} x {}", size[0], size[1], camera.width, camera.height);
+                return Err(format!("the cameras have pictures of {sizes} pixels, which make no film"));
+            }
+            check_film_size(look, size)?;
+        }
+        let bytes = u64::from(size[0]) * u64::from(size[1]) * 4 * shots.len() as u64;
+        if wants(FileKind::Gif) && bytes > gif::MAX_BYTES {
+            return Err(format!(
+                "a GIF of {} pictures of {} x {} pixels is too large: use MP4",
+                shots.len(),
+                size[0],
+                size[1]
+            ));
+        }
+        let film = wants(FileKind::Mp4).then(|| Film::new(size, look.rate)).transpose()?;
+        Ok(Self {
+            item,
+            look,
+            writes,
+            size,
+            film,
+            frames: wants(FileKind::Gif).then(Vec::new),
+            sheet: (writes && look.sheet).then(Vec::new),
+            files: Vec::new(),
+        })
+    }
+
+    /// Takes a picture and writes its own files.
+    fn take(&self, scene: &Scene<'_>, shot: &Shot, side: Option<usize>) -> Result<Taken, Failure> {
+        let picture = scene.picture(shot);
+        let mut files = Vec::new();
+        if self.writes {
+            for (ending, encoded) in self.stills(&picture) {
+                let path = self.still_path(shot, ending);
+                let bytes = encoded.map_err(|message| Failure {
+                    code: "ENCODER",
+                    message: format!("{}: {message}", path.display()),
+                    hint: None,
+                })?;
+                write(&path, &bytes)?;
+                files.push(path);
+            }
+        }
+        let (small, rgb) = match (self.film.is_some() || self.sheet.is_some() || side.is_some()).then(|| picture.rgb8())
+        {
+            None => ([None, None], None),
+            Some(rgb) => {
+                let (width, height) = (picture.image.width as usize, picture.image.height as usize);
+                let pixels = Pixels { width, height, rgb };
+                let small = [self.sheet.is_some().then_some(SHEET_SIDE), side].map(|s| Some(shrink(&pixels, s?)));
+                (small, self.film.is_some().then_some(pixels.rgb))
+            }
+        };
+        Ok(Taken { files, rgba: self.frames.is_some().then(|| picture.rgba8()), rgb, small })
+    }
+
+    /// Encoded single pictures by ending.
+    fn stills(&self, picture: &Picture) -> BTreeMap<&'static str, Result<Vec<u8>, String>> {
+        let (mut files, extras) = (BTreeMap::new(), self.look.extras);
+        for kind in &self.look.kinds {
+            let encoded = match kind {
+                FileKind::Png => still::png(picture),
+                FileKind::Webp => still::webp(picture),
+                FileKind::Exr => still::exr(picture, extras),
+                FileKind::Npy => Ok(still::color_npy(picture)),
+                FileKind::Gif | FileKind::Mp4 => continue,
+            };
+            files.insert(kind.ending(), encoded);
+            if extras.alpha && *kind == FileKind::Npy {
+                files.insert("alpha.npy", Ok(still::alpha_npy(picture)));
+            } else if extras.alpha && *kind != FileKind::Exr {
+                files.insert("alpha.png", still::alpha_png(picture));
+            }
+            if extras.depth && *kind != FileKind::Exr {
+                files.insert("depth.npy", Ok(still::depth_npy(picture)));
+            }
+        }
+        files
+    }
+
+    fn still_path(&self, shot: &Shot, ending: &str) -> PathBuf {
+        match &self.item.place {
+            // further files of one named picture: head.png, head.depth.npy
+            Place::Exactly(path) if path.extension().is_some_and(|e| e == ending) => path.clone(),
+            Place::Exactly(path) => path.with_extension(ending),
+            Place::Base(base) if self.look.cameras.is_single() => beside(base, ending),
+            Place::Base(base) => base.join(format!("{}.{ending}", shot.name)),
+        }
+    }
+
+    /// Where a film or a sheet goes.
+    fn whole_path(&self, ending: &str) -> PathBuf {
+        match &self.item.place {
+            Place::Exactly(path) => path.clone(),
+            Place::Base(base) => beside(base, ending),
+        }
+    }
+
+    /// Takes the picture after the last; gives what the sheet of all wants of it.
+    fn add(&mut self, taken: Taken, shot: &Shot) -> Result<Option<Pixels>, String> {
+        self.files.extend(taken.files);
+        if let (Some(film), Some(rgb)) = (&mut self.film, taken.rgb) {
+            film.push(&rgb)?;
+        }
+        if let (Some(frames), Some(rgba)) = (&mut self.frames, taken.rgba) {
+            frames.push(rgba);
+        }
+        let [own, all] = taken.small;
+        if let (Some(cells), Some(picture)) = (&mut self.sheet, own) {
+            cells.push(Cell { label: shot.label.clone(), picture });
+        }
+        Ok(all)
+    }
+
+    /// Writes what holds all pictures; gives the paths of all files. An error without a [`Failure`] is that of an encoder.
+    fn finish(mut self) -> Result<Vec<PathBuf>, Result<Failure, String>> {
+        let mut whole = Vec::new();
+        if let Some(film) = self.film.take() {
+            whole.push((self.whole_path("mp4"), film.finish().map_err(Err)?));
+        }
+        if let Some(frames) = self.frames.take() {
+            let transparent = self.look.background == Background::Transparent;
+            whole.push((
+                self.whole_path("gif"),
+                gif::encode(self.size, &frames, transparent, self.look.rate).map_err(Err)?,
+            ));
+        }
+        if let Some(cells) = self.sheet.take() {
+            let sheet = compose(&self.item.label, &grid(&cells));
+            let png = still::rgb_png(sheet.width as u32, sheet.height as u32, &sheet.rgb);
+            whole.push((self.whole_path("sheet.png"), png.map_err(Err)?));
+        }
+        for (path, bytes) in whole {
+            write(&path, &bytes).map_err(Ok)?;
+            self.files.push(path);
+        }
+        Ok(self.files)
+    }
+}
+
+/// Writes a complete file or none.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let written = write_file_atomically(path, |sink| sink.write_all(bytes).map_err(Error::from));
+    written.map_err(|e| Failure::at(path, &e))
+}
