@@ -137,8 +137,8 @@ fn picture(folder: &Path, text: &str) -> PathBuf {
     if path.extension().is_some_and(known) || path.is_file() {
         return path;
     }
-    let with = |ending: &&str| PathBuf::from(format!("{}.{ending}", path.display()));
-    ENDINGS.iter().map(|e| with(&e)).find(|p| p.is_file()).unwrap_or_else(|| with(&ENDINGS[0]))
+    let with = |ending: &str| PathBuf::from(format!("{}.{ending}", path.display()));
+    ENDINGS.iter().map(|e| with(e)).find(|p| p.is_file()).unwrap_or_else(|| with(ENDINGS[0]))
 }
 
 fn name(path: &Path) -> String {

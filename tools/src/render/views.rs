@@ -94,6 +94,9 @@ impl Cameras {
                 if file.views.is_empty() {
                     return Err(refuse(format!("{}: no camera in it", path.display()), "give another file"));
                 }
+                if let Some(e) = file.views.iter().find_map(|view| resized(&view.camera, arguments.size).err()) {
+                    return Err(refuse(e, "one number is the longer side, whatever the shape"));
+                }
                 warnings = file.warnings;
                 Source::File { views: file.views, frame: arguments.cameras_frame.or(file.frame) }
             }
@@ -237,10 +240,7 @@ fn resized(camera: &Camera, size: Option<Size>) -> Result<Camera, String> {
     let factor = [f64::from(width) / f64::from(own[0]), f64::from(height) / f64::from(own[1])];
     // half a pixel of rounding at either side is no distortion
     if (factor[0] / factor[1] - 1.0).abs() > 1.0 / f64::from(width.min(height)) {
-        return Err(format!(
-            "--size {width}x{height} has another shape than the camera's {} x {}: give one number",
-            own[0], own[1]
-        ));
+        return Err(format!("--size {width}x{height} has another shape than the camera's {} x {}", own[0], own[1]));
     }
     Ok(Camera {
         width,
