@@ -113,12 +113,12 @@ pub(crate) struct CameraArguments {
     /// Degrees above the horizon; for orbit several, separated by commas [default: 0 for front, 10 for turntable, -20,10,40 for orbit]
     #[arg(long, value_name = "DEG", allow_hyphen_values = true, value_delimiter = ',', value_parser = values::elevation)]
     pub elevation: Vec<f64>,
-    /// Degrees to turn the first camera to the viewer's right
-    #[arg(long, value_name = "DEG", allow_hyphen_values = true, default_value = "0", value_parser = values::finite)]
-    pub azimuth: f64,
-    /// Vertical field of view in degrees
-    #[arg(long, value_name = "DEG", default_value = "30", value_parser = values::field_of_view)]
-    pub fov: f64,
+    /// Degrees to turn the first camera to the viewer's right [default: 0]
+    #[arg(long, value_name = "DEG", allow_hyphen_values = true, value_parser = values::finite)]
+    pub azimuth: Option<f64>,
+    /// Vertical field of view in degrees [default: 30]
+    #[arg(long, value_name = "DEG", value_parser = values::field_of_view)]
+    pub fov: Option<f64>,
     /// Pixels: WxH, or N for a square; for stored cameras and camera files N is the longer side [default: 512, or as the cameras say]
     #[arg(long, value_name = "SIZE")]
     pub size: Option<Size>,
@@ -128,9 +128,9 @@ pub(crate) struct CameraArguments {
     /// Axes of the cameras of a transforms.json [default: opengl, for INSTA opencv]
     #[arg(long, value_name = "AXES", value_parser = values::camera_axes)]
     pub camera_axes: Option<CameraAxes>,
-    /// Principal point of a transforms.json: file, center (as GaussianAvatars), or flipped (cy from the bottom, as VHAP since 2024-11)
-    #[arg(long, value_name = "WHICH", default_value = "file", value_parser = values::principal_point)]
-    pub principal_point: PrincipalPoint,
+    /// Principal point of a transforms.json: file, center (as GaussianAvatars), or flipped (cy from the bottom, as VHAP since 2024-11) [default: file]
+    #[arg(long, value_name = "WHICH", value_parser = values::principal_point)]
+    pub principal_point: Option<PrincipalPoint>,
 }
 
 /// How pictures look and what is stored of them.
@@ -140,7 +140,7 @@ pub(crate) struct PictureArguments {
     /// white, black, RRGGBB, or transparent
     #[arg(long, value_name = "COLOUR", default_value = "white")]
     pub background: Background,
-    /// classic or antialiased [default: what the asset says]
+    /// classic or antialiased [default: what the asset says]; flat splats (2DGS) have a model of their own
     #[arg(long, value_name = "MODEL", value_parser = values::render_model)]
     pub model: Option<RenderModel>,
     /// Store the coverage, too

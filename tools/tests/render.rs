@@ -361,6 +361,10 @@ fn one_file_is_written_exactly_and_from_the_front() {
     write(&marks(), &root.path().join("other.ply"), "ply");
     for (arguments, expected) in [
         (vec!["marks.gav", "-o", "x.png", "--cameras", "turntable"], "is one picture, and there are 24 cameras"),
+        (vec!["marks.gav", "-o", "x.png", "--frames", "36"], "is one picture, and there are 36 cameras"),
+        (vec!["marks.gav", "-o", "x", "--cameras", "front", "--frames", "2"], "--frames has no meaning"),
+        (vec!["marks.gav", "-o", "x", "--cameras", "stored", "--fov", "20"], "--fov has no meaning"),
+        (vec!["marks.gav", "-o", "x", "--camera-axes", "opencv"], "--camera-axes has no meaning"),
         (vec!["marks.gav", "-o", "x.png", "--format", "webp"], "--format says otherwise"),
         (vec!["marks.gav", "-o", "x.gif", "--fps", "60"], "50 pictures a second"),
         (vec!["marks.gav", "-o", "x.mp4", "--size", "8x8"], "MP4 of 8 x 8"),

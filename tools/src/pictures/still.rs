@@ -61,7 +61,7 @@ fn write_png(
     Ok(bytes)
 }
 
-/// Lossless WebP of what [`png`] stores.
+/// Lossless WebP of what `png` stores.
 pub(crate) fn webp(picture: &Picture) -> Result<Vec<u8>, String> {
     let mut config = webp::WebPConfig::new().map_err(|()| "the WebP encoder is of another version".to_owned())?;
     config.lossless = 1;

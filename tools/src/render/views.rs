@@ -21,6 +21,8 @@ const FILM_TURN: u32 = 75;
 const ORBIT_TURN: u32 = 8;
 const ORBIT_ELEVATIONS: [f64; 3] = [-20.0, 10.0, 40.0];
 const TURNTABLE_ELEVATION: f64 = 10.0;
+/// Degrees from the lower to the upper border.
+const FIELD_OF_VIEW: f64 = 30.0;
 /// Smallest depth drawn from cameras around a subject, as a share of its size.
 const NEAR: f64 = 0.01;
 
@@ -60,15 +62,20 @@ impl Cameras {
     /// # Errors
     /// A camera file that cannot be read or has no camera; options that do not go together.
     pub(super) fn new(arguments: &CameraArguments, single: bool, film: bool) -> Result<Self> {
-        let which = arguments.cameras.as_deref().unwrap_or(if single { "front" } else { "turntable" });
+        let front = single && arguments.frames.is_none_or(|n| n == 1);
+        let which = arguments.cameras.as_deref().unwrap_or(if front { "front" } else { "turntable" });
+        refuse_idle_options(arguments, which)?;
         let elevations = |default: &[f64]| match arguments.elevation.as_slice() {
             [] => default.to_vec(),
             given => given.to_vec(),
         };
         let turn = |frames: u32, elevations: Vec<f64>| {
             let step = 360.0 / f64::from(frames);
-            let ring = |e: f64| (0..frames).map(move |k| [arguments.azimuth + f64::from(k) * step, e]);
-            Source::Around { directions: elevations.into_iter().flat_map(ring).collect(), fov: arguments.fov }
+            let ring = |e: f64| (0..frames).map(move |k| [arguments.azimuth.unwrap_or(0.0) + f64::from(k) * step, e]);
+            Source::Around {
+                directions: elevations.into_iter().flat_map(ring).collect(),
+                fov: arguments.fov.unwrap_or(FIELD_OF_VIEW),
+            }
         };
         let mut warnings = Vec::new();
         let source = match which {
@@ -82,7 +89,7 @@ impl Cameras {
             path => {
                 let options = CameraOptions {
                     axes: arguments.camera_axes,
-                    principal: arguments.principal_point,
+                    principal: arguments.principal_point.unwrap_or_default(),
                     ..CameraOptions::default()
                 };
                 let path = Path::new(path);
@@ -192,6 +199,28 @@ impl Cameras {
                 Ok(Shot { name: names[index].clone(), label, camera: resized(camera, self.size)?, near: f64::INFINITY })
             })
             .collect()
+    }
+}
+
+/// Refuses options that would change nothing with these cameras.
+fn refuse_idle_options(arguments: &CameraArguments, which: &str) -> Result<()> {
+    let around = ["turntable", "orbit", "front"].contains(&which);
+    let file = !around && which != "stored";
+    let given = [
+        ("--frames", arguments.frames.is_some_and(|n| n > 1), which != "front"),
+        ("--elevation", !arguments.elevation.is_empty(), around),
+        ("--azimuth", arguments.azimuth.is_some(), around),
+        ("--fov", arguments.fov.is_some(), around),
+        ("--cameras-frame", arguments.cameras_frame.is_some(), file),
+        ("--camera-axes", arguments.camera_axes.is_some(), file),
+        ("--principal-point", arguments.principal_point.is_some(), file),
+    ];
+    match given.iter().find(|(_, given, used)| *given && !used) {
+        Some((option, ..)) => {
+            let hint = "leave it out, or choose other --cameras";
+            Err(refuse(format!("{option} has no meaning with --cameras {which}"), hint))
+        }
+        None => Ok(()),
     }
 }
 
