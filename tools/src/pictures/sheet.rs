@@ -47,10 +47,10 @@ pub(crate) fn compose(title: &str, rows: &[&[Cell]]) -> Pixels {
     sheet
 }
 
-/// Rows of `cells` that make the sheet about as wide as high, at most eight in a row.
-pub(crate) fn grid(cells: &[Cell]) -> Vec<&[Cell]> {
-    let columns = ((cells.len() as f64).sqrt().ceil() as usize).clamp(1, 8);
-    cells.chunks(columns).collect()
+/// Rows of `cells`: of `columns` each, or so many that the sheet is about as wide as high, at most eight.
+pub(crate) fn grid(cells: &[Cell], columns: Option<usize>) -> Vec<&[Cell]> {
+    let square = ((cells.len() as f64).sqrt().ceil() as usize).clamp(1, 8);
+    cells.chunks(columns.unwrap_or(square).max(1)).collect()
 }
 
 /// Writes `text` from (`x`, `y`) on, cut where it would cross the column `end`. Letters the font lacks show as `?`.
@@ -151,7 +151,7 @@ mod tests {
             picture: Pixels { width: 40, height: 30, rgb: vec![value; 3600] },
         };
         let cells = [cell(1, "a"), cell(2, "a very long label that does not fit"), cell(3, "Ω")];
-        let sheet = compose("title", &grid(&cells));
+        let sheet = compose("title", &grid(&cells, None));
         assert_eq!((sheet.width, sheet.height), (8 + 2 * 48, 8 + 16 + 8 + 2 * (30 + 16 + 8)));
         let at = |x: usize, y: usize| sheet.rgb[(y * sheet.width + x) * 3];
         assert_eq!([at(8, 32), at(56, 32), at(8, 86)], [1, 2, 3]);

@@ -304,7 +304,7 @@ impl<'a> Output<'a> {
             ));
         }
         if let Some(cells) = self.sheet.take() {
-            let sheet = compose(&self.item.label, &grid(&cells));
+            let sheet = compose(&self.item.label, &grid(&cells, self.look.cameras.columns()));
             let png = still::rgb_png(sheet.width as u32, sheet.height as u32, &sheet.rgb);
             whole.push((self.whole_path("sheet.png"), png.map_err(Err)?));
         }

@@ -21,6 +21,8 @@ const FILM_TURN: u32 = 75;
 const ORBIT_TURN: u32 = 8;
 const ORBIT_ELEVATIONS: [f64; 3] = [-20.0, 10.0, 40.0];
 const TURNTABLE_ELEVATION: f64 = 10.0;
+/// Pictures that fit a row of a sheet.
+const LONGEST_ROW: usize = 16;
 /// Degrees from the lower to the upper border.
 const FIELD_OF_VIEW: f64 = 30.0;
 /// Smallest depth drawn from cameras around a subject, as a share of its size.
@@ -127,6 +129,13 @@ impl Cameras {
     /// Is the picture of an asset a single one, without a folder of its own?
     pub(super) fn is_single(&self) -> bool {
         matches!(&self.source, Source::Around { directions, .. } if directions.len() == 1)
+    }
+
+    /// Pictures in a row of a sheet: a turn, where there are several that are not too long.
+    pub(super) fn columns(&self) -> Option<usize> {
+        let Source::Around { directions, .. } = &self.source else { return None };
+        let turn = directions.iter().take_while(|d| d[1] == directions[0][1]).count();
+        (turn < directions.len() && (2..=LONGEST_ROW).contains(&turn)).then_some(turn)
     }
 
     /// Everything that decides what the cameras see, for the record of what was done.

@@ -180,7 +180,7 @@ fn sheets(overview: &Overview, rows: BTreeMap<String, Vec<Cell>>) -> Result<Outp
     let flat: Vec<Cell>;
     let rows: Vec<&[Cell]> = if single {
         flat = cells.into_iter().flatten().collect();
-        grid(&flat)
+        grid(&flat, None)
     } else {
         cells.iter().map(Vec::as_slice).collect()
     };
