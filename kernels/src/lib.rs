@@ -1,5 +1,7 @@
 //! The arithmetic of Gaussian avatars: rasterise, compare, pose. See `ARCHITECTURE.md` at the repository root.
 
+pub mod losses;
+pub mod metrics;
 pub mod orbit;
 pub mod peak;
 pub mod psnr;

@@ -6,6 +6,7 @@ use gav_formats::{Avatar, Camera, Error, Frame, Result, RigBase, Splats};
 use rayon::prelude::*;
 
 use crate::{
+    metrics::{self, ordered_sum},
     orbit::{IMAGE_SIZE, orbit_cameras},
     raster::{Image, WHITE, render},
 };
@@ -27,16 +28,12 @@ pub struct Psnr {
 /// PSNR in dB of two pictures of equal size over all pixels and channels, with peak 1; colours above 1 count as 1.
 pub fn image_psnr(reference: &Image, test: &Image) -> f64 {
     assert_eq!((reference.width, reference.height), (test.width, test.height), "pictures of different size");
-    let sum: f64 = reference
-        .rgb
-        .iter()
-        .zip(&test.rgb)
-        .map(|(a, b)| {
-            let difference = f64::from(a.min(1.0)) - f64::from(b.min(1.0));
-            difference * difference
-        })
-        .sum();
-    -10.0 * (sum / reference.rgb.len().max(1) as f64).max(MSE_FLOOR).log10()
+    let clamped = |a: f64, b: f64| {
+        let difference = a.min(1.0) - b.min(1.0);
+        difference * difference
+    };
+    let mse = ordered_sum(&reference.rgb, &test.rgb, clamped) / reference.rgb.len().max(1) as f64;
+    metrics::psnr(mse.max(MSE_FLOOR))
 }
 
 /// Pictures of one avatar that others are compared with, so that they are drawn once.
