@@ -87,7 +87,7 @@ fn mean_and_gradient<T: Real>(
         let partial: Vec<f64> = bands
             .into_par_iter()
             .enumerate()
-            .map(|(band, slopes)| {
+            .map(|(band, mut slopes)| {
                 let rows = band * BAND_ROWS..((band + 1) * BAND_ROWS).min(height);
                 let filtered = window.band(width, height, rows.clone(), |y, [ra, rb, aa, bb, ab]| {
                     size.row(a, channel, y, ra);
@@ -97,15 +97,22 @@ fn mean_and_gradient<T: Real>(
                 let mut sum = 0.0;
                 for y in rows.clone().filter(|y| lines.contains(y)) {
                     let start = (y - rows.start) * width;
-                    for i in start + columns.start..start + columns.end {
-                        let (value, slope) = pixel(filtered.each_ref().map(|f| f[i]), options.clamp);
-                        sum += value.into();
-                        if wanted {
-                            slopes[0][i] = scale * slope[0];
-                            slopes[1][i] = scale * slope[1];
-                            slopes[2][i] = scale * slope[2];
+                    let part = start + columns.start..start + columns.end;
+                    let filtered = filtered.each_ref().map(|f| &f[part.clone()]);
+                    let mut row = T::default();
+                    if wanted {
+                        let [by_mean, by_variance, by_covariance] = slopes.each_mut().map(|s| &mut s[part.clone()]);
+                        for i in 0..part.len() {
+                            let (value, slope) = pixel(filtered.map(|f| f[i]), options.clamp);
+                            row += value;
+                            by_mean[i] = scale * slope[0];
+                            by_variance[i] = scale * slope[1];
+                            by_covariance[i] = scale * slope[2];
                         }
+                    } else {
+                        (0..part.len()).for_each(|i| row += pixel(filtered.map(|f| f[i]), options.clamp).0);
                     }
+                    sum += row.into();
                 }
                 sum
             })
