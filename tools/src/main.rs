@@ -15,6 +15,7 @@ mod man;
 mod pictures;
 mod reading;
 mod render;
+mod score;
 mod text;
 mod validate;
 mod weights;
@@ -58,6 +59,7 @@ enum Command {
     Validate(validate::Arguments),
     Diff(diff::Arguments),
     Render(Box<render::Arguments>),
+    Score(Box<score::Arguments>),
     Demo(demo::Arguments),
     Bench(bench::Arguments),
     Formats(formats::Arguments),
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Render(arguments) => render::run(&arguments),
+        Command::Score(arguments) => score::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Formats(arguments) => formats::run(&arguments),

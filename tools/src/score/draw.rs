@@ -1,0 +1,52 @@
+//! Pictures of assets: drawn at rest from given cameras.
+
+use std::path::Path;
+
+use gav_formats::{Avatar, Camera, Frame, ReadOptions, Splats};
+use gav_kernels::{
+    psnr::displayed_splats,
+    raster::{Settings, render},
+};
+
+use super::decode::Picture;
+use crate::{failure::Failure, reading::load};
+
+/// An asset as it is drawn.
+pub(crate) struct Asset {
+    splats: Splats,
+    settings: Settings,
+}
+
+impl Asset {
+    /// Reads the asset at `path` and brings it into the axes that the cameras are in (its own when they do not say).
+    pub(crate) fn load(path: &Path, options: &ReadOptions, frame: Option<Frame>) -> Result<Self, Failure> {
+        Self::of(load(path, options)?.avatar, frame).map_err(|e| Failure::at(path, &e))
+    }
+
+    /// An avatar in the axes of `frame`.
+    pub(crate) fn of(avatar: Avatar, frame: Option<Frame>) -> gav_formats::Result<Self> {
+        let settings = avatar.render_model.into();
+        let mut shown = Avatar::new(displayed_splats(&avatar)?.into_owned(), avatar.frame);
+        if let Some(frame) = frame.filter(|f| *f != shown.frame) {
+            shown.reframe(frame)?;
+        }
+        Ok(Self { splats: shown.splats, settings })
+    }
+
+    /// What `camera` sees over `background`; values outside of 0…1 are cut there.
+    ///
+    /// # Errors
+    /// Colours that are not numbers.
+    pub(crate) fn draw(&self, path: &Path, camera: &Camera, background: [f32; 3]) -> Result<Picture, Failure> {
+        let mut image = render(&self.splats, camera, &self.settings, background);
+        let bad = image.rgb.iter().filter(|v| !v.is_finite()).count();
+        if bad > 0 {
+            let message =
+                format!("{}: {bad} values of the picture from {} are not finite", path.display(), camera.name);
+            let hint = "`gav validate` says which splats are damaged".to_owned();
+            return Err(Failure { code: "NOT_FINITE", message, hint: Some(hint) });
+        }
+        image.rgb.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+        Ok(Picture { width: image.width as usize, height: image.height as usize, rgb: image.rgb })
+    }
+}
