@@ -137,7 +137,8 @@ fn check_size(format: &'static str, width: usize, height: usize, limits: &Limits
 
 fn corrupt(format: &'static str, error: impl ToString) -> Error {
     let text = error.to_string();
-    let cut_short = text.to_ascii_lowercase().contains("eof") || text.contains("fill whole buffer");
+    let cut_short =
+        ["end of file", "eof", "fill whole buffer", "exhausted"].iter().any(|w| text.to_ascii_lowercase().contains(w));
     let code = if cut_short { "TRUNCATED" } else { "CORRUPT" };
     Error::format(format, code, 0, text.trim_end_matches('.').to_owned())
 }

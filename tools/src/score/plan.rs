@@ -102,10 +102,7 @@ pub(crate) struct Plan {
 /// Paths that are not there, folders without pictures or assets, sides that cannot be compared.
 pub(crate) fn plan(arguments: &Arguments) -> Result<Plan> {
     let reference = &arguments.reference;
-    if !reference.exists() {
-        let missing = Error::io(reference, std::io::Error::from(std::io::ErrorKind::NotFound));
-        return Err(Failure::at(reference, &missing).into());
-    }
+    fs::metadata(reference).map_err(|e| Failure::at(reference, &Error::io(reference, e)))?;
     let tests_are_pictures = arguments.tests.iter().all(|path| !is_asset(path) && holds_pictures(path));
     let json = reference.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
     if is_asset(reference) {
@@ -227,7 +224,7 @@ fn assets_with_asset(arguments: &Arguments) -> Result<Plan> {
         });
         Unit { path, pairs: pairs.collect(), group }
     });
-    let title = format!("assets against {}, six orbit views of {IMAGE_SIZE} × {IMAGE_SIZE}", path.display());
+    let title = format!("Assets against {}, six orbit views of {IMAGE_SIZE} × {IMAGE_SIZE}", path.display());
     let units = units.collect();
     Ok(Plan { units, failures: Vec::new(), warnings: Vec::new(), title, group_word: "asset", frame: Some(frame) })
 }
@@ -267,7 +264,7 @@ fn assets_with_data_set(arguments: &Arguments, cameras: &Path) -> Result<Plan> {
         });
         Unit { path, pairs: pairs.collect(), group }
     });
-    let title = format!("assets against {}, {} views", cameras.display(), views.len());
+    let title = format!("Assets against {}, {} views", cameras.display(), views.len());
     let units = units.collect();
     let frame = file.frame;
     Ok(Plan { units, failures, warnings: file.warnings, title, group_word: "asset", frame })

@@ -93,11 +93,11 @@ fn cards(outcome: &Outcome, summary: &Summary) -> String {
     for (column, s) in summary.metrics.iter().enumerate() {
         let info = s.metric.info();
         let (worst, best) = if info.higher_is_better { (s.min, s.max) } else { (s.max, s.min) };
-        let arrow = if info.higher_is_better { "higher is better" } else { "lower is better" };
+        let arrow = if info.higher_is_better { "↑ better" } else { "↓ better" };
         let values: Vec<f64> = outcome.rows.iter().map(|r| r.values[column]).collect();
         html += &format!(
-            "<article class=\"card\">\n<h2>{}</h2>\n<p class=\"code\">{} <span>{arrow}</span></p>\n\
-             <p class=\"mean\">{}</p>\n{}\
+            "<article class=\"card\">\n<h2>{} <small>{arrow}</small></h2>\n<p class=\"code\">{}</p>\n\
+             <p class=\"mean\">{}<span>mean</span></p>\n{}\
              <dl><div><dt>worst</dt><dd>{}</dd></div><div><dt>median</dt><dd>{}</dd></div>\
              <div><dt>best</dt><dd>{}</dd></div></dl>\n</article>\n",
             info.title,

@@ -4,8 +4,6 @@ use crate::{score::metric::Metric, text::plural};
 
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 72.0;
-/// Room for the labels below the bars.
-const FOOT: f64 = 16.0;
 const GAP: f64 = 1.5;
 
 /// A histogram of the finite values, with the mean marked; nothing for fewer than two different values.
@@ -30,7 +28,7 @@ pub(super) fn histogram(metric: Metric, values: &[f64], mean: f64) -> String {
         // a single pair stays visible beside hundreds
         let height = (count as f64 / most * HEIGHT).max(2.0);
         bars += &format!(
-            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\" rx=\"1\"><title>{} to {}: {}</title></rect>",
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"><title>{} to {}: {}</title></rect>",
             index as f64 * step + GAP / 2.0,
             HEIGHT - height,
             step - GAP,
@@ -54,15 +52,13 @@ pub(super) fn histogram(metric: Metric, values: &[f64], mean: f64) -> String {
     } else {
         String::new()
     };
+    // stretched to the card, so the labels stand outside
     format!(
-        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\" aria-label=\"Distribution of {}\">{bars}{marker}\
-         <path d=\"M0 {HEIGHT}H{WIDTH}\"/><text x=\"0\" y=\"{:.0}\">{}</text>\
-         <text x=\"{WIDTH}\" y=\"{:.0}\" text-anchor=\"end\">{}</text></svg>\n{note}",
-        HEIGHT + FOOT,
+        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
+         aria-label=\"Distribution of {}\">{bars}{marker}<path d=\"M0 {HEIGHT}H{WIDTH}\"/></svg>\n\
+         <p class=\"ends\"><span>{}</span><span>{}</span></p>\n{note}",
         metric.info().name,
-        HEIGHT + FOOT - 3.0,
         metric.text(low),
-        HEIGHT + FOOT - 3.0,
         metric.text(high)
     )
 }

@@ -17,7 +17,7 @@ use crate::{
 const SIDE: usize = 512;
 /// Quality of the lossy WebP.
 const QUALITY: f32 = 86.0;
-/// Full scales of the error map; the smallest that all but one value in a thousand fit into is taken.
+/// Full scales of the error map; the smallest that all but one value in a hundred fit into is taken.
 const SCALES: [f32; 5] = [0.05, 0.1, 0.2, 0.5, 1.0];
 
 /// Colours of the error map from no error to the full scale, about equally far apart to the eye and rising in lightness, so
@@ -61,7 +61,7 @@ pub(super) fn collect(context: &Context, outcome: &Outcome, count: usize) -> Gal
         .map(|row| (row, context.pictures(outcome.rows[row].place, &Lazy::new()).map(reduce)))
         .collect();
     let mut errors: Vec<f32> = reduced.iter().filter_map(|(_, l)| l.as_ref().ok()).flat_map(error_values).collect();
-    let allowed = errors.len() / 1000;
+    let allowed = errors.len() / 100;
     let high = match errors.len() {
         0 => 0.0,
         length => *errors.select_nth_unstable_by(length - 1 - allowed.min(length - 1), f32::total_cmp).1,
@@ -105,8 +105,8 @@ pub(super) fn html(context: &Context, outcome: &Outcome, summary: &Summary, gall
             .collect();
         let [width, height] = case.size;
         html += &format!(
-            "<article class=\"case\" id=\"pair-{0}\">\n<h3><span class=\"rank\">{0}</span> {1}</h3>\n\
-             <ul class=\"scores\">{2}<li><span>{width} × {height}</span></li></ul>\n",
+            "<article class=\"case\" id=\"pair-{0}\">\n<h3><span class=\"rank\">{0}</span> {1} <small>{width} × {height}</small></h3>\n\
+             <ul class=\"scores\">{2}</ul>\n",
             rank + 1,
             escape(&row.name),
             scores.concat()
