@@ -29,8 +29,7 @@ use clap::{Parser, Subcommand};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Convert, inspect, validate and compare Gaussian avatars.
-/// Convert, render, inspect, validate and compare Gaussian avatars.
+/// Convert, render, score, inspect, validate and compare Gaussian avatars.
 #[derive(Parser)]
 #[command(name = "gav", version, max_term_width = 110, after_help = EXAMPLES, subcommand_required = true)]
 pub(crate) struct Cli {
@@ -46,6 +45,7 @@ Examples:
   gav info head.gav                      what is in it
   gav diff head.ply head.gav             what the compression cost
   gav render head.gav -o head.mp4        a turntable
+  gav score renders -r photos            PSNR, SSIM and more, with a report
 
 Exit codes:
   0  everything was done

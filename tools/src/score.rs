@@ -1,12 +1,16 @@
 //! `gav score`: how far pictures are from their references, in named measures, as a table, as files and as a report.
 //!
-//! `plan` finds the pairs, `sets` and `decode` read pictures, `draw` makes those of assets, `metric` defines the measures, `work`
-//! scores with what `cache` knows already, `summary` sums up, `tables` and `report` write.
+//! `plan` finds the pairs, `sets` and `decode` read pictures, `draw` makes those of assets, `metric` defines the measures (with
+//! `networks` for some of them), `work` scores with what `cache` knows already, `distribution` compares whole sets by their
+//! `features`, `summary` sums up, `tables`, `report` and `say` write.
 
 mod cache;
 mod decode;
+mod distribution;
 mod draw;
+mod features;
 mod metric;
+mod networks;
 mod plan;
 mod report;
 mod say;
@@ -15,18 +19,26 @@ mod summary;
 mod tables;
 mod work;
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{path::PathBuf, process::ExitCode, str::FromStr, time::Instant};
 
 use anyhow::Result;
 use clap::Args;
+use gav_kernels::metrics::SsimVariant;
+use gav_models::metrics::networks::Trunk;
 
 use self::{
     cache::Cache,
+    distribution::{SetMetric, SetOutcome, is_statistics},
     metric::Metric,
+    networks::Networks,
+    plan::Plan,
     summary::Summary,
-    work::{Context, Fault},
+    work::{Context, Fault, Outcome},
 };
-use crate::{failure::refuse, reading::ReadArguments};
+use crate::{
+    failure::{Failure, refuse},
+    reading::ReadArguments,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,11 +47,17 @@ Examples:
   gav score head.spz head.sog -r head.ply                   assets against an asset, six orbit views
   gav score avatars -r data/transforms_test.json            assets against the photos of a data set
   gav score renders -r photos --metrics psnr-pooled,ssim-valid,ms-ssim --csv scores.csv
+  gav score fakes.zip -r reals --metrics fid-stylegan,kid-stylegan
+  gav score reals --metrics fid-stylegan --save-statistics reals.npz
+  gav score fakes -r reals.npz
   gav score renders -r photos --json | jq 'select(.type == \"item\") | .scores'
 
 Pictures are PNG, WebP, JPEG, OpenEXR or NPY, in folders or zip archives, matched by their path without the ending. They are
 compared as displayed (sRGB), cut to 0…1, over --background where they have alpha, and never scaled. Masks are grey pictures
 or the alpha of pictures, white for what counts; what a mask means for each measure is told by --explain and by the report.
+
+FID, KID and Inception Score compare sets, whatever the pictures are called; statistics are .npz files of this program or of
+pytorch-fid. LPIPS, identity and the measures of sets need weights: see gav weights.
 
 Scores are kept by the content of what was compared in the user's cache folder (or GAV_CACHE), so that a second run continues
 where the first was stopped. Infinite values (PSNR of equal pictures) are the text \"inf\" in JSON.
@@ -57,15 +75,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "TEST", required_unless_present = "explain")]
     tests: Vec<PathBuf>,
     /// What they should look like: pictures, a camera file (transforms.json) with its photos, or an asset
-    #[arg(
-        short,
-        long,
-        value_name = "PATH",
-        default_value = "",
-        hide_default_value = true,
-        required_unless_present = "explain"
-    )]
-    reference: PathBuf,
+    #[arg(short, long, value_name = "PATH")]
+    reference: Option<PathBuf>,
     /// Pictures whose alpha, or grey, says what counts; matched by name
     #[arg(long, value_name = "PATH")]
     masks: Option<PathBuf>,
@@ -75,12 +86,16 @@ pub(crate) struct Arguments {
     /// Behind pictures with alpha and behind assets: white, black or six hexadecimal digits
     #[arg(long, value_name = "COLOR", default_value = "white", value_parser = background)]
     background: [f32; 3],
-    /// Measures, separated by commas; the first one decides what is worst
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "psnr,ssim")]
-    metrics: Vec<Metric>,
+    /// Measures, separated by commas; the first one decides what is worst [default: psnr-per-image, ssim-zero-pad, and
+    /// lpips-alex when its weights are there; fid-stylegan for statistics]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    metrics: Vec<Measure>,
     /// List every measure with its definition, and do nothing else
     #[arg(long)]
     explain: bool,
+    /// Mean and covariance of the test's features, for later runs
+    #[arg(long, value_name = "FILE.npz")]
+    save_statistics: Option<PathBuf>,
     /// References without a picture are no failures
     #[arg(long)]
     subset: bool,
@@ -112,61 +127,114 @@ pub(crate) struct Arguments {
     read: ReadArguments,
 }
 
+/// One name of --metrics.
+#[derive(Debug, Clone, Copy)]
+enum Measure {
+    Pair(Metric),
+    Set(SetMetric),
+}
+
+impl FromStr for Measure {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self::Set).or_else(|()| text.parse().map(Self::Pair))
+    }
+}
+
+/// The measures of pairs and of sets, each once; the usual ones when none are named.
+fn measures(arguments: &Arguments) -> Result<(Vec<Metric>, Vec<SetMetric>)> {
+    let (mut pairs, mut sets) = (Vec::new(), Vec::new());
+    for measure in &arguments.metrics {
+        match *measure {
+            Measure::Pair(metric) if !pairs.contains(&metric) => pairs.push(metric),
+            Measure::Set(metric) if !sets.contains(&metric) => sets.push(metric),
+            _ => {}
+        }
+    }
+    let statistics = arguments.tests.iter().chain(&arguments.reference).any(|path| is_statistics(path));
+    if arguments.metrics.is_empty() {
+        if statistics || arguments.reference.is_none() && arguments.save_statistics.is_some() {
+            sets.push(SetMetric::FidStylegan);
+        } else {
+            pairs.extend([Metric::PsnrPerImage, Metric::Ssim(SsimVariant::ZeroPad)]);
+            pairs.extend([Metric::Lpips(Trunk::Alex)].into_iter().filter(|m| networks::available(*m)));
+        }
+    }
+    if statistics && !pairs.is_empty() {
+        return Err(refuse(
+            "statistics hold no pictures to compare one by one",
+            "they are for FID: --metrics fid-stylegan",
+        ));
+    }
+    Ok((pairs, sets))
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let start = Instant::now();
     if arguments.explain {
         return say::explain(arguments.json);
     }
-    let mut metrics: Vec<Metric> = Vec::new();
-    for metric in &arguments.metrics {
-        if !metrics.contains(metric) {
-            metrics.push(*metric);
-        }
+    let (metrics, set_metrics) = measures(arguments)?;
+    if arguments.reference.is_none() && !metrics.is_empty() {
+        return Err(refuse("nothing to compare with", "name it with --reference"));
     }
-    let plan = plan::plan(arguments)?;
-    if plan.units.is_empty() && plan.failures.is_empty() {
-        return Err(refuse("nothing to compare", "both sides are empty"));
+    let plan = if metrics.is_empty() { Plan::none(arguments) } else { plan::plan(arguments)? };
+    let mut networks = Networks::load(&metrics)?;
+    if !arguments.json && !arguments.quiet {
+        plan.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
     }
-    let cache = if arguments.no_cache { Cache::at(None) } else { Cache::of_the_user() };
+    let sets = if set_metrics.is_empty() && arguments.save_statistics.is_none() {
+        SetOutcome::default()
+    } else {
+        distribution::score(arguments, &set_metrics, &mut networks)?
+    };
     let context = Context {
         metrics: &metrics,
         background: arguments.background,
         options: arguments.read.options(),
         plan: &plan,
-        cache,
+        cache: if arguments.no_cache { Cache::at(None) } else { Cache::of_the_user() },
+        networks,
     };
-    if !arguments.json && !arguments.quiet {
-        plan.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
-    }
     let mut outcome = work::score(arguments, &context);
+    let no_pair = |failure: &Failure| Fault { name: String::new(), group: String::new(), failure: failure.clone() };
+    outcome.faults.extend(sets.failures.iter().map(no_pair));
     // files first: a closed standard output must not cost them
-    let mut written = Vec::new();
-    let mut failed = Vec::new();
-    {
-        let summary = Summary::of(&metrics, &outcome);
-        let mut keep = |path: &PathBuf, bytes: gav_formats::Result<Vec<u8>>| {
-            let bytes = bytes.map_err(|e| crate::failure::Failure::at(path, &e));
-            match bytes.and_then(|bytes| tables::write(path, &bytes)) {
-                Ok(()) => written.push(path.clone()),
-                Err(failure) => failed.push(failure),
-            }
-        };
-        if let Some(path) = &arguments.csv {
-            keep(path, Ok(tables::csv(&metrics, &outcome).into_bytes()));
-        }
-        if let Some(path) = &arguments.parquet {
-            keep(path, tables::parquet(&metrics, &outcome));
-        }
-        if let Some(path) = &arguments.report {
-            keep(path, Ok(report::html(arguments, &context, &outcome, &summary).into_bytes()));
-        }
-    }
-    let no_pair = |failure| Fault { name: String::new(), group: String::new(), failure };
-    outcome.faults.extend(failed.into_iter().map(no_pair));
+    let (written, failed) = write_files(arguments, &context, &outcome, &sets);
+    outcome.faults.extend(failed.iter().map(no_pair));
     let summary = Summary::of(&metrics, &outcome);
-    say::say(arguments, &outcome, &summary, &written, start.elapsed().as_secs_f64())?;
+    say::say(arguments, &outcome, &summary, &sets, &written, start.elapsed().as_secs_f64())?;
     Ok(if outcome.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the tables and the report; gives what was written, and what could not be.
+fn write_files(
+    arguments: &Arguments,
+    context: &Context,
+    outcome: &Outcome,
+    sets: &SetOutcome,
+) -> (Vec<PathBuf>, Vec<Failure>) {
+    let (mut written, mut failed) = (Vec::new(), Vec::new());
+    let summary = Summary::of(context.metrics, outcome);
+    let mut keep = |path: &PathBuf, bytes: gav_formats::Result<Vec<u8>>| {
+        let bytes = bytes.map_err(|e| Failure::at(path, &e));
+        match bytes.and_then(|bytes| tables::write(path, &bytes)) {
+            Ok(()) => written.push(path.clone()),
+            Err(failure) => failed.push(failure),
+        }
+    };
+    if let Some(path) = &arguments.csv {
+        keep(path, Ok(tables::csv(context.metrics, outcome).into_bytes()));
+    }
+    if let Some(path) = &arguments.parquet {
+        keep(path, tables::parquet(context.metrics, outcome));
+    }
+    if let Some(path) = &arguments.report {
+        keep(path, Ok(report::html(arguments, context, outcome, &summary, sets).into_bytes()));
+    }
+    (written, failed)
 }
 
 fn background(text: &str) -> Result<[f32; 3], String> {

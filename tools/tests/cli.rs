@@ -14,8 +14,20 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const RECORD: &str = ".gav-convert.json";
-const COMMANDS: [&str; 11] =
-    ["convert", "info", "validate", "diff", "render", "demo", "bench", "formats", "weights", "completions", "man"];
+const COMMANDS: [&str; 12] = [
+    "convert",
+    "info",
+    "validate",
+    "diff",
+    "render",
+    "score",
+    "demo",
+    "bench",
+    "formats",
+    "weights",
+    "completions",
+    "man",
+];
 
 fn gav(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gav"));

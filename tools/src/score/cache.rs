@@ -15,7 +15,11 @@ use std::{
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
 
-use super::metric::Metric;
+/// `GAV_CACHE`, or `gav` in the user's cache folder.
+pub(crate) fn folder() -> Option<PathBuf> {
+    let own = env::var_os("GAV_CACHE").filter(|v| !v.is_empty()).map(PathBuf::from);
+    own.or_else(|| Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("gav")))
+}
 
 /// What is known about a pair.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,11 +49,9 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// In `GAV_CACHE`, or the user's cache folder.
+    /// Below [`folder`].
     pub(crate) fn of_the_user() -> Self {
-        let own = env::var_os("GAV_CACHE").filter(|v| !v.is_empty()).map(PathBuf::from);
-        let usual = || Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("gav"));
-        Self::at(own.or_else(usual).map(|folder| folder.join("scores")))
+        Self::at(folder().map(|folder| folder.join("scores")))
     }
 
     /// In any folder; nothing is kept without one.
@@ -111,9 +113,9 @@ fn merge(shard: &mut HashMap<String, Known>, key: String, new: Known) {
 }
 
 impl Known {
-    /// The values of these measures, when all are known.
-    pub(crate) fn all(&self, metrics: &[Metric]) -> Option<Vec<f64>> {
-        metrics.iter().map(|m| self.values.get(m.info().name).copied()).collect()
+    /// The values of these names, when all are known.
+    pub(crate) fn all(&self, names: &[String]) -> Option<Vec<f64>> {
+        names.iter().map(|name| self.values.get(name).copied()).collect()
     }
 }
 
@@ -141,8 +143,8 @@ mod tests {
         let all = known(&[("mse", exact), ("psnr-per-image", f64::INFINITY), ("l1", 5e-324)]);
         assert_eq!(again.get("ab01"), Some(all.clone()));
         assert_eq!((again.get("ab03"), again.get("cd00")), (None, None));
-        assert_eq!(all.all(&[Metric::Mse]), Some(vec![exact]));
-        assert_eq!(all.all(&[Metric::Mse, Metric::PsnrPooled]), None);
+        assert_eq!(all.all(&["mse".to_owned()]), Some(vec![exact]));
+        assert_eq!(all.all(&["mse".to_owned(), "ssim".to_owned()]), None);
     }
 
     #[test]

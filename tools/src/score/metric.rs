@@ -2,13 +2,18 @@
 
 use std::str::FromStr;
 
-use anyhow::Result;
 use gav_formats::Error;
 use gav_kernels::metrics::{
     ImageView, MsSsimVariant, SsimVariant, channel_mse, l1, masked_l1, masked_mse, ms_ssim, mse, psnr, ssim_map,
 };
 
-use super::decode::Picture;
+use gav_models::{
+    Result,
+    metrics::networks::{Depth, Trunk},
+    weights::store::Part,
+};
+
+use super::{decode::Picture, distribution::SET_METRICS, networks::Networks, work::Loaded};
 
 /// Changes when any definition below, the decoding or the compositing changes: scores of other versions are not reused.
 pub(crate) const DEFINITIONS: u32 = 1;
@@ -23,6 +28,9 @@ pub(crate) enum Metric {
     L1,
     Ssim(SsimVariant),
     MsSsim(MsSsimVariant),
+    Lpips(Trunk),
+    /// Which face embedding.
+    Identity(Part),
 }
 
 /// What is known about a measure.
@@ -47,7 +55,7 @@ const MAP: &str = "the map is computed from the whole pictures and averaged with
 const HIDDEN: &str = "what the mask hides is replaced by the background in both pictures";
 
 /// Every measure of pairs.
-pub(crate) const METRICS: [Info; 11] = [
+pub(crate) const METRICS: [Info; 18] = [
     Info {
         metric: Metric::PsnrPerImage,
         name: "psnr-per-image",
@@ -158,7 +166,40 @@ pub(crate) const METRICS: [Info; 11] = [
         definition: "five scales, window of ssim-torchmetrics, contrast averaged 5 pixels further inside, one product per picture, negative terms count as 0; sides from 176 pixels (torchmetrics 1.9)",
         masked: HIDDEN,
     },
+    lpips(Trunk::Alex, "lpips-alex", "LPIPS, Alex"),
+    lpips(Trunk::Vgg, "lpips-vgg", "LPIPS, VGG"),
+    identity(Part::IrSe50, "identity-ir-se50", "Identity, IR-SE50"),
+    identity(Part::Arcface(Depth::R18), "identity-arcface-r18", "Identity, r18"),
+    identity(Part::Arcface(Depth::R34), "identity-arcface-r34", "Identity, r34"),
+    identity(Part::Arcface(Depth::R50), "identity-arcface-r50", "Identity, r50"),
+    identity(Part::Arcface(Depth::R100), "identity-arcface-r100", "Identity, r100"),
 ];
+
+const fn lpips(trunk: Trunk, name: &'static str, title: &'static str) -> Info {
+    Info {
+        metric: Metric::Lpips(trunk),
+        name,
+        title,
+        unit: "",
+        higher_is_better: false,
+        decimals: 4,
+        definition: "LPIPS v0.1 with the named trunk, inputs 2x − 1, at the size of the pictures (lpips 0.1.4); needs weights: gav weights",
+        masked: HIDDEN,
+    }
+}
+
+const fn identity(part: Part, name: &'static str, title: &'static str) -> Info {
+    Info {
+        metric: Metric::Identity(part),
+        name,
+        title,
+        unit: "",
+        higher_is_better: true,
+        decimals: 4,
+        definition: "cosine of the embeddings of two faces that are aligned already: 112 × 112 pixels, eyes, nose and mouth where insightface puts them, x / 127.5 − 1; needs weights: gav weights",
+        masked: HIDDEN,
+    }
+}
 
 /// Names that people type for the variant meant most often.
 const SHORT: [(&str, &str); 3] =
@@ -170,16 +211,18 @@ impl Metric {
         METRICS.iter().find(|info| info.metric == self).expect("every measure is in the list")
     }
 
-    /// The value for a pair of equal size; `mask` has one weight per pixel.
-    pub(crate) fn measure(
-        self,
-        test: &Picture,
-        reference: &Picture,
-        mask: Option<&[f32]>,
-        background: [f32; 3],
-    ) -> Result<f64, Error> {
-        let (a, b) = (view(test), view(reference));
+    /// The value for a pair.
+    ///
+    /// # Errors
+    /// Pictures that are too small, empty masks, values of the networks that are not finite.
+    pub(crate) fn measure(self, pair: &Loaded, background: [f32; 3], networks: &Networks) -> Result<f64> {
+        let mask = pair.mask.as_deref();
+        let (a, b) = (view(&pair.test), view(&pair.reference));
         let error = || mask.map_or_else(|| mse(a, b), |mask| masked_mse(a, b, mask));
+        let shown = |f: &dyn Fn(&Picture, &Picture) -> Result<f64>| match mask {
+            None => f(&pair.test, &pair.reference),
+            Some(mask) => f(&hide(&pair.test, mask, background), &hide(&pair.reference, mask, background)),
+        };
         Ok(match self {
             Self::PsnrPerImage | Self::PsnrPooled => psnr(error()?),
             Self::Mse => error()?,
@@ -187,7 +230,7 @@ impl Metric {
             Self::PsnrPerChannel => {
                 let channels = match mask {
                     None => channel_mse(a, b)?,
-                    Some(mask) => masked_channels(test, reference, mask)?,
+                    Some(mask) => masked_channels(&pair.test, &pair.reference, mask)?,
                 };
                 channels.iter().map(|&e| psnr(e)).sum::<f64>() / channels.len() as f64
             }
@@ -195,13 +238,9 @@ impl Metric {
                 let map = ssim_map(a, b, variant)?;
                 mask.map_or_else(|| Ok(map.mean()), |mask| map.masked_mean(a, mask))?
             }
-            Self::MsSsim(variant) => match mask {
-                None => ms_ssim(a, b, variant)?,
-                Some(mask) => {
-                    let [test, reference] = [test, reference].map(|p| hide(p, mask, background));
-                    ms_ssim(view(&test), view(&reference), variant)?
-                }
-            },
+            Self::MsSsim(variant) => shown(&|a, b| Ok(ms_ssim(view(a), view(b), variant)?))?,
+            Self::Lpips(trunk) => shown(&|a, b| networks.lpips(trunk, a, b))?,
+            Self::Identity(part) => shown(&|a, b| networks.identity(part, a, b))?,
         })
     }
 
@@ -242,7 +281,11 @@ impl FromStr for Metric {
         let name = SHORT.iter().find(|(short, _)| *short == text).map_or(text, |(_, name)| *name);
         METRICS.iter().find(|info| info.name == name).map(|info| info.metric).ok_or_else(|| {
             let names: Vec<&str> = METRICS.iter().map(|info| info.name).collect();
-            format!("no measure of this name; known are {}", names.join(", "))
+            let sets = SET_METRICS.iter().map(|info| info.name);
+            format!(
+                "no measure of this name; known are {}",
+                names.into_iter().chain(sets).collect::<Vec<_>>().join(", ")
+            )
         })
     }
 }
@@ -276,18 +319,31 @@ mod tests {
         Picture { width: 180, height: 180, rgb: vec![value; 180 * 180 * 3] }
     }
 
+    fn measure(metric: Metric, test: &Picture, reference: &Picture, mask: Option<&[f32]>) -> f64 {
+        let pair = Loaded { test: test.clone(), reference: reference.clone(), mask: mask.map(<[f32]>::to_vec) };
+        metric.measure(&pair, [1.0; 3], &Networks::default()).unwrap()
+    }
+
+    /// Those that need no weights.
+    fn plain() -> impl Iterator<Item = &'static Info> {
+        METRICS.iter().filter(|info| !matches!(info.metric, Metric::Lpips(_) | Metric::Identity(_)))
+    }
+
     #[test]
     fn every_measure_has_its_name_and_is_perfect_for_equal_pictures() {
         for info in &METRICS {
             assert_eq!(info.name.parse(), Ok(info.metric));
-            let value = info.metric.measure(&picture(0.5), &picture(0.5), None, [1.0; 3]).unwrap();
+            assert_eq!(info.metric.info().name, info.name);
+        }
+        for info in plain() {
+            let value = measure(info.metric, &picture(0.5), &picture(0.5), None);
             let perfect = match info.metric {
                 Metric::PsnrPerImage | Metric::PsnrPooled | Metric::PsnrPerChannel => f64::INFINITY,
                 Metric::Mse | Metric::L1 => 0.0,
-                Metric::Ssim(_) | Metric::MsSsim(_) => 1.0,
+                _ => 1.0,
             };
             assert!(value == perfect || (value - perfect).abs() < 1e-9, "{}: {value}", info.name);
-            let other = info.metric.measure(&picture(0.5), &picture(0.6), None, [1.0; 3]).unwrap();
+            let other = measure(info.metric, &picture(0.5), &picture(0.6), None);
             assert_eq!(info.metric.worst_first(other, value), std::cmp::Ordering::Less, "{}", info.name);
         }
         assert_eq!("psnr".parse(), Ok(Metric::PsnrPerImage));
@@ -302,9 +358,9 @@ mod tests {
             mask[i] = 0.0;
             reference.rgb[3 * i..3 * i + 3].fill(0.9);
         });
-        for info in &METRICS {
-            let value = info.metric.measure(&test, &reference, Some(&mask), [1.0; 3]).unwrap();
-            let whole = info.metric.measure(&test, &reference, None, [1.0; 3]).unwrap();
+        for info in plain() {
+            let value = measure(info.metric, &test, &reference, Some(&mask));
+            let whole = measure(info.metric, &test, &reference, None);
             assert_eq!(info.metric.worst_first(whole, value), std::cmp::Ordering::Less, "{}", info.name);
         }
     }

@@ -96,17 +96,29 @@ pub(crate) struct Plan {
     pub frame: Option<Frame>,
 }
 
+impl Plan {
+    /// No pairs: sets are compared as a whole.
+    pub(crate) fn none(arguments: &Arguments) -> Self {
+        let names: Vec<String> =
+            arguments.tests.iter().chain(&arguments.reference).map(|path| path.display().to_string()).collect();
+        let (units, failures, warnings) = (Vec::new(), Vec::new(), Vec::new());
+        Self { units, failures, warnings, title: names.join(" against "), group_word: "folder", frame: None }
+    }
+}
+
 /// Finds the pairs.
 ///
 /// # Errors
 /// Paths that are not there, folders without pictures or assets, sides that cannot be compared.
 pub(crate) fn plan(arguments: &Arguments) -> Result<Plan> {
-    let reference = &arguments.reference;
+    let Some(reference) = &arguments.reference else {
+        return Err(refuse("nothing to compare with", "name it with --reference"));
+    };
     fs::metadata(reference).map_err(|e| Failure::at(reference, &Error::io(reference, e)))?;
     let tests_are_pictures = arguments.tests.iter().all(|path| !is_asset(path) && holds_pictures(path));
     let json = reference.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
     if is_asset(reference) {
-        return assets_with_asset(arguments);
+        return assets_with_asset(arguments, reference);
     }
     if reference.is_file() && json {
         return assets_with_data_set(arguments, reference);
@@ -126,7 +138,7 @@ pub(crate) fn plan(arguments: &Arguments) -> Result<Plan> {
         let message = format!("{} is an asset, {} holds pictures without cameras", test.display(), reference.display());
         return Err(refuse(message, "give the camera file of the data set (transforms.json) as the reference"));
     }
-    pictures_with_pictures(arguments, test)
+    pictures_with_pictures(arguments, test, reference)
 }
 
 /// A file or folder that is one asset.
@@ -136,14 +148,14 @@ fn is_asset(path: &Path) -> bool {
         || (path.is_file() && !json && Source::open(path).is_ok_and(|source| sniff(&source).is_ok()))
 }
 
-fn pictures_with_pictures(arguments: &Arguments, test: &Path) -> Result<Plan> {
-    let (mut tests, mut references) = (Set::open(test)?, Set::open(&arguments.reference)?);
+fn pictures_with_pictures(arguments: &Arguments, test: &Path, against: &Path) -> Result<Plan> {
+    let (mut tests, mut references) = (Set::open(test)?, Set::open(against)?);
     let mut masks = arguments.masks.as_deref().map(Set::open).transpose()?;
     let mut failures = std::mem::take(&mut tests.failures);
     failures.append(&mut references.failures);
     failures.append(&mut masks.as_mut().map(|m| std::mem::take(&mut m.failures)).unwrap_or_default());
     // two named files belong together whatever they are called
-    if test.is_file() && arguments.reference.is_file() && tests.pictures.len() == 1 && references.pictures.len() == 1 {
+    if test.is_file() && against.is_file() && tests.pictures.len() == 1 && references.pictures.len() == 1 {
         if let (Some((name, _)), Some(origin)) = (tests.pictures.first_key_value(), references.pictures.values().next())
         {
             references.pictures = [(name.clone(), origin.clone())].into();
@@ -153,8 +165,7 @@ fn pictures_with_pictures(arguments: &Arguments, test: &Path) -> Result<Plan> {
     for (name, origin) in &tests.pictures {
         let path = origin.path();
         let Some(reference) = references.pictures.remove(name) else {
-            let message =
-                format!("{}: no reference called `{name}` in {}", path.display(), arguments.reference.display());
+            let message = format!("{}: no reference called `{name}` in {}", path.display(), against.display());
             let hint = "pictures are matched by their path below the folder, without the ending".to_owned();
             failures.push(Failure { code: "NO_REFERENCE", message, hint: Some(hint) });
             continue;
@@ -184,7 +195,7 @@ fn pictures_with_pictures(arguments: &Arguments, test: &Path) -> Result<Plan> {
             hint: Some("--subset scores those that are there".to_owned()),
         }));
     }
-    let title = format!("{} against {}", test.display(), arguments.reference.display());
+    let title = format!("{} against {}", test.display(), against.display());
     Ok(Plan { units, failures, warnings: Vec::new(), title, group_word: "folder", frame: None })
 }
 
@@ -201,15 +212,14 @@ fn assets(arguments: &Arguments) -> Result<Vec<(String, PathBuf)>> {
     Ok(named)
 }
 
-fn assets_with_asset(arguments: &Arguments) -> Result<Plan> {
+fn assets_with_asset(arguments: &Arguments, path: &Path) -> Result<Plan> {
     refuse_masks(arguments)?;
-    let path = &arguments.reference;
     let avatar = load(path, &arguments.read.options())?.avatar;
     let frame = avatar.frame;
     let cameras = orbit_cameras(&avatar, IMAGE_SIZE).map_err(|e| Failure::at(path, &e))?;
     let asset = Asset::of(avatar, None).map_err(|e| Failure::at(path, &e))?;
     let reference = Arc::new(ReferenceAsset {
-        path: path.clone(),
+        path: path.to_path_buf(),
         hash: output_state(path)?.output_hash,
         asset,
         pictures: cameras.iter().map(|_| OnceLock::new()).collect(),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Arguments,
+    distribution::SetOutcome,
     metric::{DEFINITIONS, Metric},
     say::number,
     summary::{Statistics, Summary},
@@ -24,15 +25,21 @@ const SCRIPT: &str = include_str!("report/page.js");
 const SHOWN_FAULTS: usize = 50;
 
 /// The page.
-pub(crate) fn html(arguments: &Arguments, context: &Context, outcome: &Outcome, summary: &Summary) -> String {
+pub(crate) fn html(
+    arguments: &Arguments,
+    context: &Context,
+    outcome: &Outcome,
+    summary: &Summary,
+    sets: &SetOutcome,
+) -> String {
     let shown = gallery::collect(context, outcome, arguments.worst);
     let mut body = header(context, outcome, summary);
     body += "<main>\n";
-    body += &cards(outcome, summary);
+    body += &cards(outcome, summary, sets);
     body += &faults(outcome);
     body += &gallery::html(context, outcome, summary, &shown);
     body += &tables(context, outcome, summary);
-    body += &definitions(arguments, context, shown.scale);
+    body += &definitions(arguments, context, sets, shown.scale);
     body +=
         "</main>\n<dialog id=\"large\"><button type=\"button\" aria-label=\"Close\">×</button><div></div></dialog>\n";
     let data = data(outcome, summary, &shown).to_string().replace('<', "\\u003c");
@@ -70,7 +77,10 @@ fn value(metric: Metric, value: f64) -> String {
 }
 
 fn header(context: &Context, outcome: &Outcome, summary: &Summary) -> String {
-    let mut facts = vec![plural(outcome.rows.len(), "pair")];
+    let mut facts = Vec::new();
+    if !context.metrics.is_empty() {
+        facts.push(plural(outcome.rows.len(), "pair"));
+    }
     if summary.has_groups() {
         facts.push(plural(summary.groups.len(), context.plan.group_word));
     }
@@ -88,8 +98,25 @@ fn header(context: &Context, outcome: &Outcome, summary: &Summary) -> String {
 }
 
 /// Mean, spread and distribution of each measure.
-fn cards(outcome: &Outcome, summary: &Summary) -> String {
+fn cards(outcome: &Outcome, summary: &Summary, sets: &SetOutcome) -> String {
     let mut html = String::from("<section class=\"cards\" aria-label=\"Summary\">\n");
+    for score in &sets.scores {
+        let info = score.metric.info();
+        let arrow = if info.higher_is_better { "↑ better" } else { "↓ better" };
+        let decimals = info.decimals;
+        let spread = score.deviation.map(|d| format!("<span>± {d:.decimals$}</span>")).unwrap_or_default();
+        let count = |n: u64| if n == 0 { "–".to_owned() } else { text::count(n) };
+        html += &format!(
+            "<article class=\"card\">\n<h2>{} <small>{arrow}</small></h2>\n<p class=\"code\">{}</p>\n\
+             <p class=\"mean\"><span class=\"number\">{:.decimals$}</span>{spread}</p>\n\
+             <dl><div><dt>pictures</dt><dd>{}</dd></div><div><dt>references</dt><dd>{}</dd></div></dl>\n</article>\n",
+            info.title,
+            info.name,
+            score.value,
+            count(score.counts[0]),
+            count(score.counts[1])
+        );
+    }
     for (column, s) in summary.metrics.iter().enumerate() {
         let info = s.metric.info();
         let (worst, best) = if info.higher_is_better { (s.min, s.max) } else { (s.max, s.min) };
@@ -155,13 +182,30 @@ fn tables(context: &Context, outcome: &Outcome, summary: &Summary) -> String {
     )
 }
 
-fn definitions(arguments: &Arguments, context: &Context, scale: f32) -> String {
+fn definitions(arguments: &Arguments, context: &Context, sets: &SetOutcome, scale: f32) -> String {
     let masked = arguments.masks.is_some() || arguments.own_masks;
     let mut html = String::from("<section id=\"definitions\">\n<h2>Definitions</h2>\n<dl class=\"definitions\">\n");
     for metric in context.metrics {
         let info = metric.info();
         let mask = if masked { format!(" With masks: {}.", info.masked) } else { String::new() };
         html += &format!("<dt>{}</dt><dd>{}.{mask}</dd>\n", info.name, escape(info.definition));
+    }
+    for score in &sets.scores {
+        let info = score.metric.info();
+        html += &format!("<dt>{}</dt><dd>{}.</dd>\n", info.name, escape(info.definition));
+    }
+    for warning in &sets.warnings {
+        html += &format!("<dt>note</dt><dd>{}</dd>\n", escape(warning));
+    }
+    for (part, source, hash, official) in &context.networks.weights {
+        let origin = if *official { "the published file" } else { "a file of unknown origin" };
+        html += &format!(
+            "<dt>weights {}</dt><dd>{} from {}, {origin}, SHA-256 {}</dd>\n",
+            part.id(),
+            escape(part.title()),
+            escape(source),
+            escape(hash)
+        );
     }
     let color: Vec<String> = arguments.background.iter().map(|v| format!("{:02x}", (v * 255.0 + 0.5) as u8)).collect();
     html += &format!(

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Arguments,
+    distribution::{SET_METRICS, SetOutcome, SetScore},
     metric::{DEFINITIONS, METRICS, Metric},
     summary::{Statistics, Summary},
     work::{Outcome, Row},
@@ -36,6 +37,16 @@ pub(crate) fn explain(as_json: bool) -> Result<ExitCode> {
             writeln!(out, "{} ({better} is better)\n  {}\n  masked: {}\n", info.name, info.definition, info.masked)?;
         }
     }
+    for info in &SET_METRICS {
+        let better = if info.higher_is_better { "higher" } else { "lower" };
+        if as_json {
+            let line = json!({"name": info.name, "title": info.title, "unit": "", "better": better, "of": "sets",
+                "definition": info.definition, "version": DEFINITIONS});
+            writeln!(out, "{line}")?;
+        } else {
+            writeln!(out, "{} ({better} is better; of sets)\n  {}\n", info.name, info.definition)?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -49,6 +60,7 @@ pub(crate) fn say(
     arguments: &Arguments,
     outcome: &Outcome,
     summary: &Summary,
+    sets: &SetOutcome,
     written: &[PathBuf],
     seconds: f64,
 ) -> Result<()> {
@@ -70,12 +82,16 @@ pub(crate) fn say(
         let rows: Vec<&Row> = outcome.rows.iter().collect();
         let line = json!({"type": "summary", "pairs": outcome.rows.len(), "cached": summary.cached,
             "failed": outcome.faults.len(), "definitions": DEFINITIONS, "metrics": all(&summary.metrics, &rows),
-            "groups": groups, "files": written, "seconds": seconds});
+            "groups": groups, "sets": sets.scores.iter().map(set).collect::<Vec<_>>(), "warnings": sets.warnings,
+            "files": written, "seconds": seconds});
         writeln!(out, "{line}")?;
         return Ok(());
     }
     if !arguments.quiet {
-        show(&mut out, outcome, summary, written, seconds)?;
+        sets.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+        show_sets(&mut out, sets)?;
+        show(&mut out, outcome, summary)?;
+        finish(&mut out, outcome, summary, sets, written, seconds)?;
     }
     out.flush()?;
     outcome.faults.iter().for_each(|f| failure::print_lines(&f.failure.message, f.failure.hint.as_deref()));
@@ -108,13 +124,26 @@ fn with_unit(metric: Metric, value: f64) -> String {
     if unit.is_empty() { text } else { format!("{text} {unit}") }
 }
 
-fn show(
-    out: &mut impl Write,
-    outcome: &Outcome,
-    summary: &Summary,
-    written: &[PathBuf],
-    seconds: f64,
-) -> io::Result<()> {
+fn set(score: &SetScore) -> Value {
+    json!({"name": score.metric.info().name, "value": number(score.value), "deviation": score.deviation.map(number),
+        "pictures": score.counts[0], "references": score.counts[1]})
+}
+
+fn show_sets(out: &mut impl Write, sets: &SetOutcome) -> io::Result<()> {
+    if sets.scores.is_empty() {
+        return Ok(());
+    }
+    let mut rows = vec![["", "value", "pictures", "references"].map(str::to_owned).to_vec()];
+    // a file of another program does not say how many pictures it was made of
+    let count = |n: u64| if n == 0 { "–".to_owned() } else { text::count(n) };
+    for score in &sets.scores {
+        let [test, reference] = score.counts.map(count);
+        rows.push(vec![score.metric.info().name.to_owned(), score.to_string(), test, reference]);
+    }
+    writeln!(out, "{}", table(&rows))
+}
+
+fn show(out: &mut impl Write, outcome: &Outcome, summary: &Summary) -> io::Result<()> {
     if summary.has_groups() {
         let mut head = vec!["".to_owned(), "pairs".to_owned()];
         head.extend(summary.metrics.iter().map(|s| s.metric.info().name.to_owned()));
@@ -150,7 +179,24 @@ fn show(
         }
         writeln!(out)?;
     }
-    let mut parts = vec![format!("{} scored", plural(outcome.rows.len(), "pair"))];
+    Ok(())
+}
+
+fn finish(
+    out: &mut impl Write,
+    outcome: &Outcome,
+    summary: &Summary,
+    sets: &SetOutcome,
+    written: &[PathBuf],
+    seconds: f64,
+) -> io::Result<()> {
+    let mut parts = Vec::new();
+    if !sets.scores.is_empty() {
+        parts.push(format!("{} of sets computed", plural(sets.scores.len(), "measure")));
+    }
+    if !outcome.rows.is_empty() || sets.scores.is_empty() {
+        parts.push(format!("{} scored", plural(outcome.rows.len(), "pair")));
+    }
     if summary.cached > 0 {
         parts.push(format!("{} of them known from earlier", text::count(summary.cached as u64)));
     }

@@ -10,6 +10,7 @@ use super::{
     decode::{Picture, decode},
     draw::Asset,
     metric::{DEFINITIONS, Metric},
+    networks::Networks,
     plan::{Pair, Plan, Reference, Test, Unit},
     sets::Origin,
 };
@@ -55,6 +56,7 @@ pub(crate) struct Context<'a> {
     pub options: ReadOptions,
     pub plan: &'a Plan,
     pub cache: Cache,
+    pub networks: Networks,
 }
 
 /// Two pictures of equal size and what of them counts.
@@ -155,7 +157,8 @@ impl Context<'_> {
         }
         let key = hasher.finalize().to_hex().to_string();
         let mut known = self.cache.get(&key).unwrap_or_default();
-        if let Some(values) = known.all(self.metrics) {
+        let names: Vec<String> = self.metrics.iter().map(|m| self.networks.cache_name(*m)).collect();
+        if let Some(values) = known.all(&names) {
             return Ok((known, values, true));
         }
         let loaded = self.load(unit, pair, asset, [test_bytes, reference_bytes, mask_bytes])?;
@@ -163,15 +166,14 @@ impl Context<'_> {
         let Picture { width, height, .. } = loaded.test;
         let pixels = loaded.mask.as_ref().map(|m| m.iter().map(|&w| f64::from(w)).sum());
         (known.width, known.height, known.pixels) = (width, height, pixels.unwrap_or((width * height) as f64));
-        for metric in self.metrics {
-            let name = metric.info().name;
+        for (metric, name) in self.metrics.iter().zip(&names) {
             if !known.values.contains_key(name) {
-                let value = metric.measure(&loaded.test, &loaded.reference, loaded.mask.as_deref(), self.background);
-                known.values.insert(name.to_owned(), value.map_err(|e| Failure::at(&path, &e))?);
+                let value = metric.measure(&loaded, self.background, &self.networks);
+                known.values.insert(name.clone(), value.map_err(|e| Failure::of(Some(&path), &e))?);
             }
         }
         self.cache.add(&key, &known);
-        let values = known.all(self.metrics).unwrap_or_default();
+        let values = known.all(&names).unwrap_or_default();
         Ok((known, values, false))
     }
 
