@@ -5,7 +5,7 @@
 
 mod draw;
 mod plan;
-mod values;
+pub(crate) mod values;
 mod views;
 mod work;
 

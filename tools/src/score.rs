@@ -23,6 +23,10 @@ use std::{path::PathBuf, process::ExitCode, str::FromStr, time::Instant};
 
 use anyhow::Result;
 use clap::Args;
+use gav_formats::{
+    Frame,
+    cameras::{CameraAxes, PrincipalPoint},
+};
 use gav_kernels::metrics::SsimVariant;
 use gav_models::metrics::networks::Trunk;
 
@@ -38,6 +42,7 @@ use self::{
 use crate::{
     failure::{Failure, refuse},
     reading::ReadArguments,
+    render::values::{Background, camera_axes, principal_point},
 };
 
 const EXAMPLES: &str = "\
@@ -86,6 +91,15 @@ pub(crate) struct Arguments {
     /// Behind pictures with alpha and behind assets: white, black or six hexadecimal digits
     #[arg(long, value_name = "COLOR", default_value = "white", value_parser = background)]
     background: [f32; 3],
+    /// Axes of the world of a camera file, where they are not those of the asset (such as RDF for an SPZ of a PLY)
+    #[arg(long, value_name = "FRAME")]
+    cameras_frame: Option<Frame>,
+    /// Axes of the cameras of a transforms.json [default: opengl, for INSTA opencv]
+    #[arg(long, value_name = "AXES", value_parser = camera_axes)]
+    camera_axes: Option<CameraAxes>,
+    /// Principal point of a transforms.json: file, center (as GaussianAvatars), or flipped (cy from the bottom, as VHAP since 2024-11) [default: file]
+    #[arg(long, value_name = "WHICH", value_parser = principal_point)]
+    principal_point: Option<PrincipalPoint>,
     /// Measures, separated by commas; the first one decides what is worst [default: psnr-per-image, ssim-zero-pad, and
     /// lpips-alex when its weights are there; fid-stylegan for statistics]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -238,13 +252,8 @@ fn write_files(
 }
 
 fn background(text: &str) -> Result<[f32; 3], String> {
-    let digits = text.strip_prefix('#').unwrap_or(text);
-    match text {
-        "white" => Ok([1.0; 3]),
-        "black" => Ok([0.0; 3]),
-        _ if digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(std::array::from_fn(|c| {
-            u8::from_str_radix(&digits[2 * c..2 * c + 2], 16).map_or(0.0, |v| f32::from(v) / 255.0)
-        })),
-        _ => Err("white, black or six hexadecimal digits expected".to_owned()),
+    match text.parse()? {
+        Background::Color(color) => Ok(color),
+        Background::Transparent => Err("pictures are compared over a colour".to_owned()),
     }
 }

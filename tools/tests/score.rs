@@ -20,6 +20,8 @@ use tempfile::TempDir;
 fn score(folder: &Path, code: i32, arguments: &[&str]) -> (String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gav"));
     command.current_dir(folder).stdin(Stdio::null()).env("GAV_CACHE", folder.join("cache"));
+    // weights of the user would change the default measures
+    command.env("GAV_DATA", folder.join("data"));
     let output = command.arg("score").args(arguments).output().unwrap();
     let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}\n{err}");
@@ -148,7 +150,7 @@ fn what_cannot_be_compared_is_refused_before_anything_is_done() {
         (&["renders", "-r", "photos", "--metrics", "ssim-imagined"], 2, "ssim-zero-pad"),
         (&["renders", "-r", "photos", "--background", "greenish"], 2, "hexadecimal"),
         (&["renders", "photos", "-r", "photos"], 2, "several tests"),
-        (&["renders"], 2, "--reference"),
+        (&["renders"], 2, "nothing to compare with"),
     ] {
         let (out, err) = score(root.path(), code, arguments);
         assert!(err.contains(words) && out.is_empty(), "{arguments:?}: {err}");
@@ -238,7 +240,7 @@ fn heads(root: &Path) {
     let avatar = synthetic::head_rigged(2000, 1);
     for (name, profile) in [("exact.gav", Profile::Lossless), ("small.gav", Profile::Fast)] {
         let options = WriteOptions { gav: EncodeOptions { profile, ..Default::default() }, ..Default::default() };
-        save(&avatar, &root.join(name), format_by_name("gav").unwrap(), &options).unwrap();
+        save(&avatar, root.join(name), format_by_name("gav").unwrap(), &options).unwrap();
     }
 }
 
@@ -399,7 +401,7 @@ fn a_full_disk_costs_only_what_does_not_fit() {
     // a cache that cannot be written costs nothing but the next run's time
     fs::write(disk.0.join("more"), vec![7; 12 << 10]).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_gav"));
-    command.current_dir(root.path()).env("GAV_CACHE", disk.0.join("cache"));
+    command.current_dir(root.path()).env("GAV_CACHE", disk.0.join("cache")).env("GAV_DATA", root.path().join("data"));
     let output = command.args(["score", "renders", "-r", "photos", "--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }

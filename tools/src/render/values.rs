@@ -87,11 +87,11 @@ fn one_of<T: Copy>(text: &str, names: &[(&str, T)]) -> Result<T, String> {
     names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| format!("one of {}", known()))
 }
 
-pub(super) fn camera_axes(text: &str) -> Result<CameraAxes, String> {
+pub(crate) fn camera_axes(text: &str) -> Result<CameraAxes, String> {
     one_of(text, &[("opengl", CameraAxes::OpenGl), ("opencv", CameraAxes::OpenCv)])
 }
 
-pub(super) fn principal_point(text: &str) -> Result<PrincipalPoint, String> {
+pub(crate) fn principal_point(text: &str) -> Result<PrincipalPoint, String> {
     let names =
         [("file", PrincipalPoint::File), ("center", PrincipalPoint::Center), ("flipped", PrincipalPoint::FlippedY)];
     one_of(text, &names)

@@ -16,7 +16,7 @@ use zune_jpeg::{
     zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, pictures::srgb_from_linear};
 
 /// Endings of the files that are looked for in folders and archives.
 pub(crate) const ENDINGS: [&str; 6] = ["png", "webp", "jpg", "jpeg", "exr", "npy"];
@@ -229,11 +229,6 @@ fn open_exr(bytes: &[u8], limits: &Limits) -> Result<Decoded, Error> {
     }
     picture.rgb.iter_mut().for_each(|v| *v = srgb_from_linear(*v));
     Ok(picture)
-}
-
-/// The transfer function of sRGB (IEC 61966-2-1), continued above 1.
-fn srgb_from_linear(value: f32) -> f32 {
-    if value <= 0.003_130_8 { value * 12.92 } else { 1.055 * value.powf(1.0 / 2.4) - 0.055 }
 }
 
 fn npy(bytes: &[u8], limits: &Limits) -> Result<Decoded, Error> {

@@ -210,11 +210,14 @@ pub(crate) fn score(arguments: &Arguments, metrics: &[SetMetric], networks: &mut
                     Some(Side::Pictures(origins)) => Some(extract.all(origins, preprocessing)),
                     _ => None,
                 });
-                let [a, b] = features;
-                known.push((preprocessing, [a.transpose()?, b.transpose()?]));
+                known.push((preprocessing, features));
                 known.len() - 1
             }
         };
+        if reference.is_none() && arguments.save_statistics.is_some() && *metric != SetMetric::InceptionScore {
+            // the features are all that is wanted of it
+            continue;
+        }
         let features = &known[index].1;
         outcome.scores.push(extract.measure(
             *metric,
@@ -253,8 +256,8 @@ struct Extract<'a> {
 
 impl Extract<'_> {
     /// The features of all pictures that can be read.
-    fn all(&mut self, origins: &[Origin], preprocessing: Preprocessing) -> Result<Features, Failure> {
-        let Some(network) = &self.network else { return Ok(Features { rows: Vec::new(), count: 0 }) };
+    fn all(&mut self, origins: &[Origin], preprocessing: Preprocessing) -> Features {
+        let Some(network) = &self.network else { return Features { rows: Vec::new(), count: 0 } };
         let name = format!("{}-{}", self.detector.get(..16).unwrap_or("unknown"), preprocessing.id());
         let folder = cache::folder().filter(|_| !self.arguments.no_cache).map(|f| f.join("features").join(name));
         let mut kept = FeatureCache::at(folder);
@@ -306,7 +309,7 @@ impl Extract<'_> {
             batch.iter().for_each(|_| bars.suspend(|| ()));
         }
         bars.clear();
-        Ok(features)
+        features
     }
 
     fn statistics(&self, metric: SetMetric, features: &Features, path: &Path) -> Result<Statistics, Failure> {

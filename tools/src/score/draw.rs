@@ -2,19 +2,24 @@
 
 use std::path::Path;
 
-use gav_formats::{Avatar, Camera, Frame, ReadOptions, Splats};
+use gav_formats::{Avatar, Camera, ColorSpace, Frame, ReadOptions, Splats};
 use gav_kernels::{
     psnr::displayed_splats,
     raster::{Settings, render},
 };
 
 use super::decode::Picture;
-use crate::{failure::Failure, reading::load};
+use crate::{
+    failure::Failure,
+    pictures::{linear_from_srgb, srgb_from_linear},
+    reading::load,
+};
 
 /// An asset as it is drawn.
 pub(crate) struct Asset {
     splats: Splats,
     settings: Settings,
+    space: ColorSpace,
 }
 
 impl Asset {
@@ -25,20 +30,22 @@ impl Asset {
 
     /// An avatar in the axes of `frame`.
     pub(crate) fn of(avatar: Avatar, frame: Option<Frame>) -> gav_formats::Result<Self> {
-        let settings = avatar.render_model.into();
+        let (settings, space) = (avatar.render_model.into(), avatar.color_space);
         let mut shown = Avatar::new(displayed_splats(&avatar)?.into_owned(), avatar.frame);
         if let Some(frame) = frame.filter(|f| *f != shown.frame) {
             shown.reframe(frame)?;
         }
-        Ok(Self { splats: shown.splats, settings })
+        Ok(Self { splats: shown.splats, settings, space })
     }
 
-    /// What `camera` sees over `background`; values outside of 0…1 are cut there.
+    /// What `camera` sees over `background`, display-encoded; values outside of 0…1 are cut there.
     ///
     /// # Errors
     /// Colours that are not numbers.
     pub(crate) fn draw(&self, path: &Path, camera: &Camera, background: [f32; 3]) -> Result<Picture, Failure> {
-        let mut image = render(&self.splats, camera, &self.settings, background);
+        let linear = self.space == ColorSpace::LinearRec709;
+        let behind = if linear { background.map(linear_from_srgb) } else { background };
+        let mut image = render(&self.splats, camera, &self.settings, behind);
         let bad = image.rgb.iter().filter(|v| !v.is_finite()).count();
         if bad > 0 {
             let message =
@@ -46,7 +53,9 @@ impl Asset {
             let hint = "`gav validate` says which splats are damaged".to_owned();
             return Err(Failure { code: "NOT_FINITE", message, hint: Some(hint) });
         }
-        image.rgb.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+        for value in &mut image.rgb {
+            *value = if linear { srgb_from_linear(*value) } else { *value }.clamp(0.0, 1.0);
+        }
         Ok(Picture { width: image.width as usize, height: image.height as usize, rgb: image.rgb })
     }
 }

@@ -32,11 +32,6 @@ pub(crate) fn available(metric: Metric) -> bool {
     Store::user().is_ok_and(|store| parts(metric).into_iter().all(|part| store.find(part).is_ok()))
 }
 
-/// Has the user added the network of FID, KID and Inception Score?
-pub(crate) fn has_inception() -> bool {
-    Store::user().is_ok_and(|store| store.find(Part::Inception).is_ok())
-}
-
 impl Networks {
     /// Loads what `metrics` need.
     ///

@@ -123,10 +123,9 @@ pub(crate) fn plan(arguments: &Arguments) -> Result<Plan> {
     if reference.is_file() && json {
         return assets_with_data_set(arguments, reference);
     }
-    if !tests_are_pictures && reference.is_dir() {
-        if let Some(cameras) = CAMERA_FILES.iter().map(|name| reference.join(name)).find(|path| path.is_file()) {
-            return assets_with_data_set(arguments, &cameras);
-        }
+    let cameras = CAMERA_FILES.iter().map(|name| reference.join(name)).find(|path| path.is_file());
+    if let Some(cameras) = cameras.filter(|_| !tests_are_pictures) {
+        return assets_with_data_set(arguments, &cameras);
     }
     let [test] = &arguments.tests[..] else {
         return Err(refuse(
@@ -155,11 +154,11 @@ fn pictures_with_pictures(arguments: &Arguments, test: &Path, against: &Path) ->
     failures.append(&mut references.failures);
     failures.append(&mut masks.as_mut().map(|m| std::mem::take(&mut m.failures)).unwrap_or_default());
     // two named files belong together whatever they are called
-    if test.is_file() && against.is_file() && tests.pictures.len() == 1 && references.pictures.len() == 1 {
-        if let (Some((name, _)), Some(origin)) = (tests.pictures.first_key_value(), references.pictures.values().next())
-        {
-            references.pictures = [(name.clone(), origin.clone())].into();
-        }
+    let single = test.is_file() && against.is_file() && tests.pictures.len() == 1;
+    if let (true, Some((name, _)), [origin]) =
+        (single, tests.pictures.first_key_value(), &references.pictures.values().cloned().collect::<Vec<_>>()[..])
+    {
+        references.pictures = [(name.clone(), origin.clone())].into();
     }
     let mut units = Vec::new();
     for (name, origin) in &tests.pictures {
@@ -240,8 +239,12 @@ fn assets_with_asset(arguments: &Arguments, path: &Path) -> Result<Plan> {
 }
 
 fn assets_with_data_set(arguments: &Arguments, cameras: &Path) -> Result<Plan> {
-    let file = read_cameras(cameras, &CameraOptions { limits: arguments.read.options().limits, ..Default::default() })
-        .map_err(|e| Failure::at(cameras, &e))?;
+    let options = CameraOptions {
+        limits: arguments.read.options().limits,
+        axes: arguments.camera_axes,
+        principal: arguments.principal_point.unwrap_or_default(),
+    };
+    let file = read_cameras(cameras, &options).map_err(|e| Failure::at(cameras, &e))?;
     let masks = arguments.masks.as_deref().map(Set::open).transpose()?;
     let assets = assets(arguments)?;
     let mut failures = Vec::new();
@@ -276,7 +279,7 @@ fn assets_with_data_set(arguments: &Arguments, cameras: &Path) -> Result<Plan> {
     });
     let title = format!("Assets against {}, {} views", cameras.display(), views.len());
     let units = units.collect();
-    let frame = file.frame;
+    let frame = arguments.cameras_frame.or(file.frame);
     Ok(Plan { units, failures, warnings: file.warnings, title, group_word: "asset", frame })
 }
 
