@@ -1,8 +1,11 @@
-//! `gav demo`: a sample avatar in every format, with the price of each.
+//! `gav demo`: a sample avatar in every format, with the price of each, then turned before the camera, scored and reported.
+
+mod portrait;
 
 use std::{
+    ffi::OsString,
     fs,
-    io::{self, BufWriter, IsTerminal, Write},
+    io::{self, IsTerminal, Write},
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -10,16 +13,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, Parser};
 use gav_formats::{
     Avatar, Comparison, EncodeOptions, FORMATS, Format, Profile, ReadOptions, WriteOptions, Writer, compare, save,
     synthetic,
 };
-use gav_kernels::{
-    orbit::{Framing, look_at},
-    psnr::{Psnr, Reference, displayed_splats},
-    raster::{self, Image},
-};
+use gav_kernels::psnr::{Psnr, Reference};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -37,10 +36,10 @@ Examples:
   gav demo --json | jq 'select(.format) | {format, bytes_per_splat, psnr}'
 
 Exit codes:
-  0  every format was written and read back
+  0  every format was written, read back and scored
   1  some format failed";
 
-/// Make a sample avatar, write it in every format and compare them
+/// Make a sample avatar, write it in every format, compare them, and turn, score and report them
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -91,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     bar.set_message("portrait");
     let portrait = folder.join("portrait.png");
-    write_png(&portrait, &draw(&avatar)?)?;
+    portrait::write(&portrait, &avatar)?;
     bar.inc(1);
     let pictures = Reference::orbit(&avatar)?;
     let mut prices = Vec::new();
@@ -101,7 +100,46 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    report(arguments, &avatar, &samples, &prices, &portrait)
+    let failed = report(arguments, &avatar, &samples, &prices, &portrait)?;
+    let written: Vec<&Path> =
+        samples.iter().zip(&prices).filter(|(_, p)| p.is_ok()).map(|(s, _)| s.path.as_path()).collect();
+    for line in tour(folder, &written) {
+        if !follow(&line, arguments)? {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    if !arguments.json {
+        println!("turntable: {}", folder.join("turntable.mp4").display());
+        println!("report:    {}", folder.join("report.html").display());
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The command lines of the rest of the demonstration: a turntable, and the scores of every file against the lossless one.
+fn tour(folder: &Path, written: &[&Path]) -> Vec<Vec<OsString>> {
+    let in_folder = |name: &str| folder.join(name).into_os_string();
+    let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+    let mut film = words(&["gav", "render"]);
+    film.push(in_folder("head.standard.gav"));
+    film.push("-o".into());
+    film.push(in_folder("turntable.mp4"));
+    film.extend(words(&["--frames", "60", "--force", "--quiet"]));
+    let reference = folder.join("head.lossless.gav");
+    let mut score = words(&["gav", "score"]);
+    score.extend(written.iter().filter(|p| **p != reference).map(|p| p.as_os_str().to_owned()));
+    score.extend([OsString::from("-r"), reference.into_os_string(), "--report".into(), in_folder("report.html")]);
+    score.push("--quiet".into());
+    vec![film, score]
+}
+
+/// Runs a command line as if it had been typed; false when something in it failed.
+fn follow(line: &[OsString], arguments: &Arguments) -> Result<bool> {
+    if !arguments.json {
+        let words: Vec<_> = line.iter().map(|word| word.to_string_lossy()).collect();
+        println!("\n$ {}\n", words.join(" "));
+    }
+    let command = crate::Cli::try_parse_from(line).context("the demonstration's own command line")?;
+    Ok(crate::run(&command)? == ExitCode::SUCCESS)
 }
 
 /// `.gav` in every profile, and every other writable format.
@@ -162,35 +200,13 @@ fn price(avatar: &Avatar, pictures: &Reference, sample: &Sample) -> Result<Price
     })
 }
 
-/// The avatar from the front, a little from the side, on a light grey.
-fn draw(avatar: &Avatar) -> Result<Image> {
-    let splats = displayed_splats(avatar)?;
-    let framing = Framing::of(&splats).context("the sample has no extent")?;
-    let up = avatar.frame.up();
-    let rub = [0.22, 0.06, 1.0].map(|v| v * 3.1 * framing.extent / 1.026);
-    let to_frame = avatar.frame.from_frame(gav_formats::Frame::RUB);
-    let eye = std::array::from_fn(|r| framing.center[r] + (0..3).map(|c| to_frame[r][c] * rub[c]).sum::<f64>());
-    let size = 768;
-    let camera = look_at(eye, framing.center, up, 1.2 * f64::from(size), size, size);
-    Ok(raster::render(&*splats, &camera, &avatar.render_model.into(), [0.93; 3]))
-}
-
-fn write_png(path: &Path, image: &Image) -> Result<()> {
-    let failed = || format!("{}: cannot write the picture", path.display());
-    let file = BufWriter::new(fs::File::create(path).with_context(failed)?);
-    let mut encoder = png::Encoder::new(file, image.width, image.height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.write_header().and_then(|mut w| w.write_image_data(&image.to_rgb8())).with_context(failed)
-}
-
 fn report(
     arguments: &Arguments,
     avatar: &Avatar,
     samples: &[Sample],
     prices: &[Result<Price, Failure>],
     portrait: &Path,
-) -> Result<ExitCode> {
+) -> Result<bool> {
     let count = avatar.splats.len();
     let mut out = io::stdout().lock();
     let headings = [
@@ -247,5 +263,5 @@ fn report(
         writeln!(out, "portrait: {}", portrait.display())?;
         failed.iter().for_each(|f| failure::print_lines(&f.message, f.hint.as_deref()));
     }
-    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(!failed.is_empty())
 }

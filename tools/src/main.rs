@@ -69,25 +69,29 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Convert(arguments) => convert::run(&arguments),
-        Command::Info(arguments) => info::run(&arguments),
-        Command::Validate(arguments) => validate::run(&arguments),
-        Command::Diff(arguments) => diff::run(&arguments),
-        Command::Render(arguments) => render::run(&arguments),
-        Command::Score(arguments) => score::run(&arguments),
-        Command::Demo(arguments) => demo::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Formats(arguments) => formats::run(&arguments),
-        Command::Weights(arguments) => weights::run(&arguments),
-        Command::Completions(arguments) => completions::run(&arguments),
-        Command::Man(arguments) => man::run(&arguments),
-    };
-    match outcome {
+    match run(&Cli::parse()) {
         Ok(code) => code,
         // the reader of our output (`gav info … | head`) has seen enough
         Err(error) if failure::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => failure::print(&error),
+    }
+}
+
+/// Runs one command line.
+pub(crate) fn run(line: &Cli) -> anyhow::Result<ExitCode> {
+    match &line.command {
+        Command::Convert(arguments) => convert::run(arguments),
+        Command::Info(arguments) => info::run(arguments),
+        Command::Validate(arguments) => validate::run(arguments),
+        Command::Diff(arguments) => diff::run(arguments),
+        Command::Render(arguments) => render::run(arguments),
+        Command::Score(arguments) => score::run(arguments),
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::Formats(arguments) => formats::run(arguments),
+        Command::Weights(arguments) => weights::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::Man(arguments) => man::run(arguments),
     }
 }
 

@@ -287,7 +287,7 @@ fn diff_and_its_threshold() {
 }
 
 #[test]
-fn the_demo_writes_every_format_and_a_portrait() {
+fn the_demo_writes_every_format_a_portrait_a_film_and_a_report() {
     let root = tempfile::tempdir().unwrap();
     let (out, _) = expect(root.path(), 0, &["demo", "-o", "d", "--splats", "400", "--json"]);
     let lines = json_lines(&out);
@@ -298,6 +298,10 @@ fn the_demo_writes_every_format_and_a_portrait() {
     assert_eq!(lossless["psnr"]["mean"], 120.0);
     let (out, _) = expect(root.path(), 0, &["demo", "-o", "d", "--splats", "400"]);
     assert!(out.contains("gav standard") && out.contains("portrait"), "{out}");
+    assert!(out.trim_end().ends_with("report.html"), "{out}");
+    let report = fs::read_to_string(root.path().join("d/report.html")).unwrap();
+    assert!(report.contains("head.spz") && report.contains("head.standard.gav"));
+    assert!(fs::read(root.path().join("d/turntable.mp4")).unwrap()[4..].starts_with(b"ftyp"));
 }
 
 #[test]
