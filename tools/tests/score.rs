@@ -405,3 +405,25 @@ fn a_full_disk_costs_only_what_does_not_fit() {
     let output = command.args(["score", "renders", "-r", "photos", "--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn jpeg_pictures_are_read_and_exr_pictures_with_nan_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    let pixel = |i: u32| [i % 32 * 8, i / 32 * 10, 255 - i % 32 * 4 - i / 32 * 4].map(|v| v as u8);
+    let data: Vec<u8> = (0..32 * 24).flat_map(pixel).collect();
+    write_png(&root.path().join("photos/gradient.png"), png::ColorType::Rgb, 32, 24, &data);
+    write_png(&root.path().join("photos/hole.png"), png::ColorType::Rgb, 32, 24, &data);
+    let renders = root.path().join("renders");
+    fs::create_dir(&renders).unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/gradient.jpg");
+    fs::copy(fixture, renders.join("gradient.jpg")).unwrap();
+    let hole = |x: usize, y: usize| (if (x, y) == (3, 4) { f32::NAN } else { 0.5 }, 0.5f32, 0.5f32);
+    exr::prelude::write_rgb_file(renders.join("hole.exr"), 32, 24, hole).unwrap();
+    let (out, _) = score(root.path(), 1, &["renders", "-r", "photos", "--json"]);
+    let (items, _) = lines(&out);
+    let scored = items.values().find(|item| item["status"] == "scored").unwrap();
+    // 48.47 dB with libjpeg; decoders may round the cosine transform otherwise
+    let found = value(scored, "psnr-per-image");
+    assert!((found - 48.47).abs() < 0.5, "{found}");
+    assert!(out.contains("renders/hole.exr") && out.contains("not finite"), "{out}");
+}

@@ -136,6 +136,66 @@ fn lpips_has_the_golden_value_and_is_in_the_default_once_its_weights_are_there()
     assert!(err.contains("tiny/0.png") && err.contains("16"), "{err}");
 }
 
+/// The iresnet18 of the golden file: a tensor's number is its position in the list of names.
+fn iresnet18(path: &Path, table: &[u8]) {
+    // Python writes infinity as a word that JSON does not know
+    let table: Value = serde_json::from_str(&String::from_utf8_lossy(table).replace("Infinity", "null")).unwrap();
+    let mut weights = Weights::default();
+    for (number, name) in table["arcface.names"].as_array().unwrap().iter().enumerate() {
+        let (name, number) = (name.as_str().unwrap(), number as u64);
+        let parts: Vec<&str> = name.split('.').collect();
+        let stage = parts[0].strip_prefix("layer").map(|n| n.parse::<u32>().unwrap());
+        let width = stage.map_or(64, |n| 32 << n);
+        // what comes into the first block of a stage
+        let inputs = if parts.get(1) == Some(&"0") && stage > Some(1) { width / 2 } else { width };
+        let module = parts[parts.len() - 2];
+        let channels = match (stage, module) {
+            (None, "bn2" | "features") => 512,
+            (Some(_), "bn1") => inputs,
+            _ => width,
+        };
+        let mut convolution = |shape: &[usize]| {
+            let range = (3.0 / shape[1..].iter().product::<usize>() as f64).sqrt();
+            weights.add(name.to_owned(), number, shape, [-range, range]);
+        };
+        match (module, *parts.last().unwrap()) {
+            ("fc", "weight") => convolution(&[512, 25088]),
+            ("fc", _) => weights.add(name.to_owned(), number, &[512], [-0.05, 0.05]),
+            ("conv1", _) if stage.is_none() => convolution(&[64, 3, 3, 3]),
+            ("conv1", _) => convolution(&[width, inputs, 3, 3]),
+            ("conv2", _) => convolution(&[width, width, 3, 3]),
+            ("0", _) => convolution(&[width, inputs, 1, 1]),
+            ("prelu", _) => weights.add(name.to_owned(), number, &[channels], [0.15, 0.35]),
+            (_, "weight") => weights.add(name.to_owned(), number, &[channels], [0.9, 1.1]),
+            (_, "running_var") => weights.add(name.to_owned(), number, &[channels], [0.8, 1.2]),
+            _ => weights.add(name.to_owned(), number, &[channels], [-0.1, 0.1]),
+        }
+    }
+    weights.write(path);
+}
+
+#[test]
+fn identity_of_aligned_faces_has_the_golden_value() {
+    let (Some(bytes), Some(table)) = (shared("parity_metrics.safetensors"), shared("parity_metrics.json")) else {
+        return;
+    };
+    let golden = SafeTensors::deserialize(&bytes).unwrap();
+    let here = tempfile::tempdir().unwrap();
+    let root = here.path();
+    pictures(&golden, "arcface.in", &root.join("faces"));
+    for (folder, index) in [("a", 0), ("b", 1)] {
+        fs::create_dir(root.join(folder)).unwrap();
+        fs::copy(root.join(format!("faces/{index}.png")), root.join(folder).join("face.png")).unwrap();
+    }
+    iresnet18(&root.join("face.safetensors"), &table);
+    gav(root, 0, &["weights", "add", "face.safetensors"]);
+    let metrics = ["score", "a", "-r", "b", "--metrics", "identity-arcface-r18", "--json"];
+    let found = last(&gav(root, 0, &metrics).0)["metrics"]["identity-arcface-r18"]["mean"].as_f64().unwrap();
+    let expected = golden.tensor("arcface.cosine").unwrap().data().try_into().map(f64::from_le_bytes).unwrap();
+    // f32 network against f64
+    assert!((found - expected).abs() < 1e-5, "{found} instead of {expected}");
+}
+
 /// The Inception network of the golden file.
 fn inception(path: &Path, table: &[u8]) {
     let table: Value = serde_json::from_slice(table).unwrap();
