@@ -427,3 +427,43 @@ fn jpeg_pictures_are_read_and_exr_pictures_with_nan_are_named() {
     assert!((found - 48.47).abs() < 0.5, "{found}");
     assert!(out.contains("renders/hole.exr") && out.contains("not finite"), "{out}");
 }
+
+#[test]
+fn a_killed_run_goes_on_and_ends_with_the_same_scores() {
+    let root = tempfile::tempdir().unwrap();
+    for i in 0..24u32 {
+        for (folder, offset) in [("photos", 0), ("renders", i as u8)] {
+            let data: Vec<u8> = (0..256 * 256 * 3u32).map(|k| (k * (i + 3) % 101) as u8 + offset).collect();
+            write_png(&root.path().join(format!("{folder}/{i}.png")), png::ColorType::Rgb, 256, 256, &data);
+        }
+    }
+    let arguments = ["renders", "-r", "photos", "--metrics", "psnr-per-image,ssim-zero-pad,ms-ssim", "--json"];
+    let scores = |out: &str| -> Vec<Value> {
+        lines(out).0.into_values().map(|item| json!({"name": item["name"], "scores": item["scores"]})).collect()
+    };
+    let expected = {
+        let undisturbed = [&arguments[..], &["--no-cache"]].concat();
+        scores(&score(root.path(), 0, &undisturbed).0)
+    };
+    for milliseconds in [5, 20, 45, 80, 120, 200] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gav"))
+            .current_dir(root.path())
+            .env("GAV_CACHE", root.path().join("cache"))
+            .env("GAV_DATA", root.path().join("data"))
+            .arg("score")
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        // SIGKILL; a run that was quicker has nothing left to kill
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    let (out, _) = score(root.path(), 0, &arguments);
+    assert_eq!(scores(&out), expected);
+    let (out, _) = score(root.path(), 0, &arguments);
+    assert_eq!(lines(&out).1["cached"], 24, "{out}");
+    assert_eq!(scores(&out), expected);
+}
