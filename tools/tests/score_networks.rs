@@ -233,7 +233,7 @@ fn sets_are_compared_by_their_features_and_by_stored_statistics() {
     inception(&root.join("inception.safetensors"), &table);
     gav(root, 0, &["weights", "add", "inception.safetensors"]);
 
-    let metrics = "fid-stylegan,fid-torch-fidelity,kid-stylegan";
+    let metrics = "fid-stylegan,fid-torch-fidelity,kid-stylegan,fid3d";
     let arguments = ["score", "fakes", "-r", "reals", "--metrics", metrics, "--json", "--report", "sets.html"];
     let (out, _) = gav(root, 1, &arguments);
     let summary = last(&out);
@@ -244,6 +244,8 @@ fn sets_are_compared_by_their_features_and_by_stored_statistics() {
         (Some(3), Some(3))
     );
     assert!(value(&summary, 0) > 1e-3 && value(&summary, 0) != value(&summary, 1), "{summary}");
+    // the same distance: what differs is how the pictures were made
+    assert_eq!((summary["sets"][3]["name"].as_str(), value(&summary, 3)), (Some("fid3d-stylegan"), value(&summary, 0)));
     assert!(fs::read_to_string(root.join("sets.html")).unwrap().contains("fid-torch-fidelity"));
     assert!(out.contains("broken.png"));
     // the features are kept, and give the same numbers

@@ -41,6 +41,7 @@ pub(crate) enum SetMetric {
     FidStylegan,
     FidPytorchFid,
     FidTorchFidelity,
+    Fid3d,
     Kid,
     InceptionScore,
 }
@@ -56,14 +57,14 @@ pub(crate) struct SetInfo {
 }
 
 /// Every measure of sets.
-pub(crate) const SET_METRICS: [SetInfo; 5] = [
+pub(crate) const SET_METRICS: [SetInfo; 6] = [
     SetInfo {
         metric: SetMetric::FidStylegan,
         name: "fid-stylegan",
         title: "FID, StyleGAN",
         higher_is_better: false,
         decimals: 3,
-        definition: "Fréchet distance of Inception features; TF1 bilinear resize to 299, (x − 128)/128, covariance divided by N (StyleGAN2-ADA and 3, EG3D, CGS-GAN; FID3D on pictures drawn by its protocol)",
+        definition: "Fréchet distance of Inception features; TF1 bilinear resize to 299, (x − 128)/128, covariance divided by N (StyleGAN2-ADA and 3, EG3D, CGS-GAN)",
     },
     SetInfo {
         metric: SetMetric::FidPytorchFid,
@@ -80,6 +81,14 @@ pub(crate) const SET_METRICS: [SetInfo; 5] = [
         higher_is_better: false,
         decimals: 3,
         definition: "as fid-stylegan with the covariance divided by N − 1 (torch-fidelity, torchmetrics)",
+    },
+    SetInfo {
+        metric: SetMetric::Fid3d,
+        name: "fid3d-stylegan",
+        title: "FID3D",
+        higher_is_better: false,
+        decimals: 3,
+        definition: "fid-stylegan of generated pictures that were conditioned on the frontal camera and drawn from another, random camera of the data set (CGS-GAN); the pictures must have been drawn so",
     },
     SetInfo {
         metric: SetMetric::Kid,
@@ -112,7 +121,7 @@ impl SetMetric {
     /// For measures of means and covariances.
     fn divisor(self) -> Option<Divisor> {
         match self {
-            Self::FidStylegan => Some(Divisor::Count),
+            Self::FidStylegan | Self::Fid3d => Some(Divisor::Count),
             Self::FidPytorchFid | Self::FidTorchFidelity => Some(Divisor::CountMinusOne),
             Self::Kid | Self::InceptionScore => None,
         }
@@ -125,6 +134,8 @@ impl FromStr for SetMetric {
     fn from_str(text: &str) -> Result<Self, ()> {
         let name = if text == "fid" {
             "fid-stylegan"
+        } else if text == "fid3d" {
+            "fid3d-stylegan"
         } else if text == "kid" {
             "kid-stylegan"
         } else {
@@ -351,7 +362,7 @@ impl Extract<'_> {
         };
         let failed = |e: gav_models::Error| Failure::of(paths[0], &e);
         let (value, deviation) = match metric {
-            SetMetric::FidStylegan | SetMetric::FidPytorchFid | SetMetric::FidTorchFidelity => {
+            SetMetric::FidStylegan | SetMetric::Fid3d | SetMetric::FidPytorchFid | SetMetric::FidTorchFidelity => {
                 let side = |side: usize| -> Result<Statistics> {
                     match (sides[side], paths[side]) {
                         (Some(Side::Statistics(_, statistics)), _) => Ok((**statistics).clone()),
