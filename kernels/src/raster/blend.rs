@@ -156,7 +156,7 @@ pub(super) fn any<S: Simd>(simd: S, mask: S::m32s) -> bool {
 
 /// The lanes of the row and column offsets that lie inside a clipped footprint.
 #[inline(always)]
-pub(super) fn within<S: Simd>(simd: S, offset: S::f32s, first: u16, last: u16, center: f32) -> S::m32s {
+fn within<S: Simd>(simd: S, offset: S::f32s, first: u16, last: u16, center: f32) -> S::m32s {
     // a quarter of a pixel beyond the outermost pixel centres
     let low = simd.splat_f32s(f32::from(first) + 0.25 - center);
     let high = simd.splat_f32s(f32::from(last) + 0.75 - center);
@@ -165,10 +165,83 @@ pub(super) fn within<S: Simd>(simd: S, offset: S::f32s, first: u16, last: u16, c
 
 /// First and last block that a splat touches along one axis of a tile of `size` pixels that starts at `origin`.
 #[inline(always)]
-pub(super) fn block_range(span: [u16; 2], origin: usize, size: usize, block: usize) -> [usize; 2] {
+fn block_range(span: [u16; 2], origin: usize, size: usize, block: usize) -> [usize; 2] {
     let first = usize::from(span[0]).saturating_sub(origin);
     let last = (usize::from(span[1]) - origin).min(size - 1);
     [first / block, last / block]
+}
+
+/// A splat over a tile. Both directions ask it which pixels the splat reaches, and must get the same answer to the bit.
+pub(super) struct Placed<'a, S: Simd> {
+    splat: &'a Drawn,
+    /// First and last column and row of blocks.
+    pub columns: [usize; 2],
+    pub rows: [usize; 2],
+    /// From the centre to the tile's first pixel centre.
+    start: [f32; 2],
+    falloff: [S::f32s; 3],
+    log2_opacity: S::f32s,
+}
+
+/// What is the same for the blocks of a row.
+pub(super) struct BlockRow<S: Simd> {
+    /// Pixels below the splat's centre.
+    pub dy: S::f32s,
+    slope: S::f32s,
+    base: S::f32s,
+}
+
+impl<'a, S: Simd> Placed<'a, S> {
+    #[inline(always)]
+    pub fn new(simd: S, splat: &'a Drawn, origin: [usize; 2]) -> Self {
+        let blocks = Blocks::of(S::F32_LANES);
+        let [a, b, c] = splat.falloff;
+        Self {
+            splat,
+            columns: block_range(splat.columns, origin[0], WIDTH, blocks.width),
+            rows: block_range(splat.rows, origin[1], HEIGHT, blocks.height),
+            start: [origin[0] as f32 + 0.5 - splat.center[0], origin[1] as f32 + 0.5 - splat.center[1]],
+            falloff: [simd.splat_f32s(a), simd.splat_f32s(b), simd.splat_f32s(c)],
+            log2_opacity: simd.splat_f32s(splat.log2_opacity),
+        }
+    }
+
+    #[inline(always)]
+    pub fn row(&self, simd: S, lanes: &Lanes<S>, row: usize) -> BlockRow<S> {
+        let first = self.start[1] + (row * Blocks::of(S::F32_LANES).height) as f32;
+        let dy = simd.add_f32s(lanes.y, simd.splat_f32s(first));
+        let [_, b, c] = self.falloff;
+        BlockRow {
+            dy,
+            slope: simd.mul_f32s(b, dy),
+            base: simd.mul_add_f32s(simd.mul_f32s(c, dy), dy, self.log2_opacity),
+        }
+    }
+
+    /// Pixels to the right of the splat's centre, log₂ α, and where it is at least `threshold` inside the footprint.
+    #[inline(always)]
+    pub fn block(
+        &self,
+        simd: S,
+        lanes: &Lanes<S>,
+        row: &BlockRow<S>,
+        column: usize,
+        threshold: S::f32s,
+    ) -> (S::f32s, S::f32s, S::m32s) {
+        let first = self.start[0] + (column * Blocks::of(S::F32_LANES).width) as f32;
+        let dx = simd.add_f32s(lanes.x, simd.splat_f32s(first));
+        let log2_alpha = simd.mul_add_f32s(simd.mul_add_f32s(self.falloff[0], dx, row.slope), dx, row.base);
+        let mut reached = simd.greater_than_or_equal_f32s(log2_alpha, threshold);
+        let splat = self.splat;
+        if splat.clipped {
+            let inside = simd.and_m32s(
+                within(simd, dx, splat.columns[0], splat.columns[1], splat.center[0]),
+                within(simd, row.dy, splat.rows[0], splat.rows[1], splat.center[1]),
+            );
+            reached = simd.and_m32s(reached, inside);
+        }
+        (dx, log2_alpha, reached)
+    }
 }
 
 impl<const C: usize> WithSimd for Blend<'_, C> {
@@ -204,34 +277,15 @@ impl<const C: usize> WithSimd for Blend<'_, C> {
             }
             let splat = &batch[position % BATCH];
             let color = splat_channels::<S, C>(simd, splat, normals, *rank as usize);
-            let [a, b, c] = splat.falloff;
-            let (a, b, c) = (simd.splat_f32s(a), simd.splat_f32s(b), simd.splat_f32s(c));
-            let log2_opacity = simd.splat_f32s(splat.log2_opacity);
+            let placed = Placed::new(simd, splat, origin);
             let number = simd.splat_f32s((position + 1) as f32);
-            let [left, right] = block_range(splat.columns, origin[0], WIDTH, blocks.width);
-            let [top, bottom] = block_range(splat.rows, origin[1], HEIGHT, blocks.height);
-            let start_x = origin[0] as f32 + 0.5 - splat.center[0];
-            let start_y = origin[1] as f32 + 0.5 - splat.center[1];
-            for block_row in top..=bottom {
-                let dy = simd.add_f32s(lanes.y, simd.splat_f32s(start_y + (block_row * blocks.height) as f32));
-                let slope = simd.mul_f32s(b, dy);
-                let base = simd.mul_add_f32s(simd.mul_f32s(c, dy), dy, log2_opacity);
-                for block_column in left..=right {
-                    let dx = simd.add_f32s(lanes.x, simd.splat_f32s(start_x + (block_column * blocks.width) as f32));
-                    let log2_alpha = simd.mul_add_f32s(simd.mul_add_f32s(a, dx, slope), dx, base);
+            for block_row in placed.rows[0]..=placed.rows[1] {
+                let row = placed.row(simd, &lanes, block_row);
+                for block_column in placed.columns[0]..=placed.columns[1] {
+                    let (_, log2_alpha, reached) = placed.block(simd, &lanes, &row, block_column, threshold);
                     let index = block_row * blocks_per_row + block_column;
                     let light = transmittance[index];
-                    let mut seen = simd.and_m32s(
-                        simd.greater_than_or_equal_f32s(log2_alpha, threshold),
-                        simd.greater_than_or_equal_f32s(light, stop),
-                    );
-                    if splat.clipped {
-                        let inside = simd.and_m32s(
-                            within(simd, dx, splat.columns[0], splat.columns[1], splat.center[0]),
-                            within(simd, dy, splat.rows[0], splat.rows[1], splat.center[1]),
-                        );
-                        seen = simd.and_m32s(seen, inside);
-                    }
+                    let seen = simd.and_m32s(reached, simd.greater_than_or_equal_f32s(light, stop));
                     if !any(simd, seen) {
                         continue;
                     }

@@ -8,9 +8,9 @@ use pulp::{Simd, WithSimd};
 
 use super::{
     Settings,
-    blend::{BATCH, Blocks, Lanes, PIXELS, any, block_range, exp2, fetch, splat_channels, within},
+    blend::{BATCH, Blocks, Lanes, PIXELS, Placed, any, exp2, fetch, splat_channels},
     projection::Drawn,
-    tiles::{HEIGHT, WIDTH},
+    tiles::WIDTH,
 };
 
 /// What a splat receives from one tile, or from all.
@@ -94,35 +94,17 @@ impl<const C: usize> WithSimd for BlendBackward<'_, C> {
             }
             let splat = &batch[position % BATCH];
             let color = splat_channels::<S, C>(simd, splat, normals, ranks[position] as usize);
-            let [a, b, c] = splat.falloff;
-            let (a, b, c) = (simd.splat_f32s(a), simd.splat_f32s(b), simd.splat_f32s(c));
-            let log2_opacity = simd.splat_f32s(splat.log2_opacity);
+            let placed = Placed::new(simd, splat, origin);
             let number = simd.splat_f32s((position + 1) as f32);
-            let [left, right] = block_range(splat.columns, origin[0], WIDTH, blocks.width);
-            let [top, bottom] = block_range(splat.rows, origin[1], HEIGHT, blocks.height);
-            let start_x = origin[0] as f32 + 0.5 - splat.center[0];
-            let start_y = origin[1] as f32 + 0.5 - splat.center[1];
             let mut moments = [zero; 6];
             let mut received = [zero; C];
-            for block_row in top..=bottom {
-                let dy = simd.add_f32s(lanes.y, simd.splat_f32s(start_y + (block_row * blocks.height) as f32));
-                let slope = simd.mul_f32s(b, dy);
-                let base = simd.mul_add_f32s(simd.mul_f32s(c, dy), dy, log2_opacity);
-                for block_column in left..=right {
-                    let dx = simd.add_f32s(lanes.x, simd.splat_f32s(start_x + (block_column * blocks.width) as f32));
-                    let log2_alpha = simd.mul_add_f32s(simd.mul_add_f32s(a, dx, slope), dx, base);
+            for block_row in placed.rows[0]..=placed.rows[1] {
+                let row = placed.row(simd, &lanes, block_row);
+                let dy = row.dy;
+                for block_column in placed.columns[0]..=placed.columns[1] {
+                    let (dx, log2_alpha, reached) = placed.block(simd, &lanes, &row, block_column, threshold);
                     let index = block_row * blocks_per_row + block_column;
-                    let mut seen = simd.and_m32s(
-                        simd.greater_than_or_equal_f32s(log2_alpha, threshold),
-                        simd.less_than_or_equal_f32s(number, last[index]),
-                    );
-                    if splat.clipped {
-                        let inside = simd.and_m32s(
-                            within(simd, dx, splat.columns[0], splat.columns[1], splat.center[0]),
-                            within(simd, dy, splat.rows[0], splat.rows[1], splat.center[1]),
-                        );
-                        seen = simd.and_m32s(seen, inside);
-                    }
+                    let seen = simd.and_m32s(reached, simd.less_than_or_equal_f32s(number, last[index]));
                     if !any(simd, seen) {
                         continue;
                     }
