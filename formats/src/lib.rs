@@ -30,6 +30,7 @@ mod meta;
 mod morton;
 pub mod npy;
 pub mod ply;
+mod pose;
 mod registry;
 mod rest;
 pub mod rig;
@@ -53,6 +54,7 @@ pub use error::{Error, Result};
 pub use gav::{EncodeOptions, Profile};
 pub use limits::Limits;
 pub use meta::{Meta, Provenance};
+pub use pose::{Pose, slerp};
 pub use registry::{
     FORMATS, Format, ReadFn, ReadOptions, WriteOptions, Writer, format_by_name, format_by_path, load, read, save,
     sniff, to_bytes,

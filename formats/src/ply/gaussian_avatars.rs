@@ -162,7 +162,7 @@ pub(super) fn siblings(avatar: &Avatar) -> Result<Vec<(String, Vec<u8>)>> {
         if track.width as usize != width {
             return Err(Error::usage(format!("track `{group}` has {} values per key, not {width}", track.width)));
         }
-        Ok(ticks.iter().flat_map(|tick| sample(track, *tick)).collect())
+        Ok(ticks.iter().flat_map(|tick| track.sample(f64::from(*tick))).collect())
     };
     let mut members = Vec::new();
     let shape = constant(SHAPE).cloned().unwrap_or_else(|| vec![0.0; 300]);
@@ -177,26 +177,4 @@ pub(super) fn siblings(avatar: &Avatar) -> Result<Vec<(String, Vec<u8>)>> {
     let dynamic = sampled(DYNAMIC_OFFSET, 3 * vertices)?;
     members.push((DYNAMIC_OFFSET.to_owned(), NpyArray::from_f32(vec![ticks.len(), vertices, 3], &dynamic)));
     Ok(vec![(SIDE_FILE.to_owned(), write_npz(&members)?)])
-}
-
-/// The value of a track at a tick: linear between keys, constant outside them.
-fn sample(track: &Track, tick: u32) -> Vec<f32> {
-    let width = track.width as usize;
-    let key = |k: usize| &track.values[k * width..][..width];
-    let after = track.ticks.partition_point(|t| *t <= tick);
-    if track.ticks.is_empty() {
-        return vec![0.0; width];
-    }
-    let before = after.saturating_sub(1);
-    if after == 0
-        || after == track.ticks.len()
-        || track.ticks[before] == tick
-        || track.interpolation == Interpolation::Step
-    {
-        return key(before).to_vec();
-    }
-    let (from, to) = (f64::from(track.ticks[before]), f64::from(track.ticks[after]));
-    let t = (f64::from(tick) - from) / (to - from);
-    let pairs = key(before).iter().zip(key(after));
-    pairs.map(|(a, b)| (f64::from(*a) * (1.0 - t) + f64::from(*b) * t) as f32).collect()
 }
