@@ -6,4 +6,7 @@ pub mod orbit;
 pub mod peak;
 pub mod psnr;
 pub mod raster;
+mod real;
 pub mod stage;
+
+pub use real::Real;
