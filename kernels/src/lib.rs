@@ -7,6 +7,7 @@ pub mod peak;
 pub mod psnr;
 pub mod raster;
 mod real;
+pub mod rig;
 pub mod stage;
 
 pub use real::Real;

@@ -34,6 +34,7 @@ impl Golden {
             Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()).into()).collect(),
             Dtype::F64 => data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
             Dtype::I32 => data.chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap()).into()).collect(),
+            Dtype::I64 => data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect(),
             Dtype::U8 => data.iter().map(|b| f64::from(*b)).collect(),
             other => panic!("{name}: {other:?}"),
         }
@@ -46,9 +47,16 @@ impl Golden {
     pub fn rows<const N: usize>(&self, name: &str) -> Vec<[f32; N]> {
         rows(&self.f32(name))
     }
+
+    pub fn rows64<const N: usize>(&self, name: &str) -> Vec<[f64; N]> {
+        rows(&self.get(name))
+    }
 }
 
-pub fn rows<const N: usize>(values: &[f32]) -> Vec<[f32; N]> {
+pub fn rows<T: Copy, const N: usize>(values: &[T]) -> Vec<[T; N]>
+where
+    [T; N]: for<'a> TryFrom<&'a [T], Error = std::array::TryFromSliceError>,
+{
     values.chunks_exact(N).map(|row| row.try_into().unwrap()).collect()
 }
 
@@ -63,4 +71,10 @@ pub fn relative(a: impl IntoIterator<Item = f64>, b: &[f64]) -> f64 {
 
 pub fn flat<const N: usize>(rows: &[[f32; N]]) -> impl Iterator<Item = f64> + '_ {
     rows.as_flattened().iter().map(|v| f64::from(*v))
+}
+
+/// Largest absolute difference of two lists of numbers.
+pub fn largest(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
