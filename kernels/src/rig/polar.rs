@@ -14,11 +14,11 @@ const FLAT: f64 = 1e-6;
 /// and its proper counterpart otherwise (a matrix that mirrors).
 pub fn rotation<T: Real>(m: &Mat3<T>) -> Mat3<T> {
     let size = m.iter().map(|r| dot(*r, *r)).sum::<T>().sqrt();
-    if !(size > T::zero()) {
+    if size == T::zero() {
         return identity();
     }
     let mut r = m.map(|row| row.map(|v| v / size));
-    if !(determinant(&r) > T::of(FLAT)) {
+    if determinant(&r) <= T::of(FLAT) {
         return matrix(nearest_quaternion(m));
     }
     // Higham's iteration R ← (γ R + R⁻ᵀ / γ) / 2 with the Frobenius scaling in the first steps
@@ -110,7 +110,7 @@ pub(crate) fn eigen_symmetric<T: Real, const N: usize>(mut m: [[T; N]; N]) -> ([
     for _ in 0..24 {
         let off: T = (0..N).flat_map(|r| (0..r).map(move |c| (r, c))).map(|(r, c)| m[r][c] * m[r][c]).sum();
         let all: T = m.iter().flatten().map(|v| *v * *v).sum();
-        if !(off > all * T::epsilon() * T::epsilon()) {
+        if off <= all * T::epsilon() * T::epsilon() {
             break;
         }
         for p in 0..N {
