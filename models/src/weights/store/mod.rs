@@ -8,17 +8,18 @@ mod known;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
-use gav_formats::{Source, sink::write_file_atomically};
+use gav_formats::{
+    Source,
+    sink::write_file_atomically,
+    weights::{Limits, TensorMap, read},
+};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 pub use known::{KnownFile, Part};
 
-use crate::{
-    Error, Result,
-    weights::{Limits, TensorMap, read},
-};
+use crate::{Error, Result};
 
 /// A folder of converted weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
