@@ -43,6 +43,7 @@ mod spz;
 pub mod synthetic;
 mod template;
 pub mod validate;
+pub mod weights;
 
 pub use attribute::{DType, UserAttribute};
 pub use avatar::{Avatar, ColorSpace, RestPose, Thumbnail, UnknownChunk};

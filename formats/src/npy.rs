@@ -8,7 +8,8 @@ use half::f16;
 
 use crate::{Error, Limits, Result};
 
-const MAGIC: &[u8; 6] = b"\x93NUMPY";
+/// How a `.npy` file starts.
+pub(crate) const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// Element type of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,16 @@ impl NpyType {
         }
     }
 
+    /// The type with this code (without byte order).
+    pub(crate) fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, c)| *c == code).map(|(t, _)| *t)
+    }
+
+    /// Bytes of an array of this shape; `None` when that is no number.
+    pub(crate) fn bytes_of(self, shape: &[usize]) -> Option<usize> {
+        shape.iter().try_fold(self.size(), |n, extent| n.checked_mul(*extent))
+    }
+
     /// The code without byte order, such as `f4`.
     fn code(self) -> &'static str {
         Self::ALL.iter().find(|(t, _)| *t == self).map_or("", |(_, code)| code)
@@ -75,6 +86,34 @@ impl NpyArray {
     /// A float32 array; `values` must fill `shape`.
     pub fn from_f32(shape: Vec<usize>, values: &[f32]) -> Self {
         Self { dtype: NpyType::F32, shape, data: bytemuck::cast_slice(values).to_vec() }
+    }
+
+    /// A float64 array; `values` must fill `shape`.
+    pub fn from_f64(shape: Vec<usize>, values: &[f64]) -> Self {
+        Self { dtype: NpyType::F64, shape, data: bytemuck::cast_slice(values).to_vec() }
+    }
+
+    /// An int64 array; `values` must fill `shape`.
+    pub fn from_i64(shape: Vec<usize>, values: &[i64]) -> Self {
+        Self { dtype: NpyType::I64, shape, data: bytemuck::cast_slice(values).to_vec() }
+    }
+
+    /// From the elements as NumPy stores them, which must fill the shape.
+    pub(crate) fn from_raw(
+        dtype: NpyType,
+        big_endian: bool,
+        fortran_order: bool,
+        shape: Vec<usize>,
+        mut data: Vec<u8>,
+    ) -> Self {
+        debug_assert_eq!(dtype.bytes_of(&shape), Some(data.len()));
+        if big_endian {
+            data.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
+        }
+        if fortran_order && shape.len() > 1 && !data.is_empty() {
+            data = transpose(&data, &shape, dtype.size());
+        }
+        Self { dtype, shape, data }
     }
 
     /// Number of elements.
@@ -148,9 +187,8 @@ fn bad(code: &'static str, offset: usize, message: impl Into<String>) -> Error {
 pub fn read_npy(bytes: &[u8], limits: &Limits) -> Result<NpyArray> {
     let (header, start) = split_header(bytes, limits)?;
     let Layout { dtype, big_endian, fortran_order, shape } = parse_header(header)?;
-    let elements = shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent));
-    let size = elements
-        .and_then(|n| n.checked_mul(dtype.size()))
+    let size = dtype
+        .bytes_of(&shape)
         .ok_or_else(|| bad("VALUE", start, format!("an array of the shape {shape:?} has no size")))?;
     limits.check_bytes(size as u64)?;
     let found = bytes.len() - start;
@@ -158,14 +196,7 @@ pub fn read_npy(bytes: &[u8], limits: &Limits) -> Result<NpyArray> {
         let code = if found < size { "TRUNCATED" } else { "TRAILING" };
         return Err(bad(code, start, format!("shape {shape:?} needs {size} bytes, {found} follow")));
     }
-    let mut data = bytes[start..].to_vec();
-    if big_endian {
-        data.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
-    }
-    if fortran_order && shape.len() > 1 && size > 0 {
-        data = transpose(&data, &shape, dtype.size());
-    }
-    Ok(NpyArray { dtype, shape, data })
+    Ok(NpyArray::from_raw(dtype, big_endian, fortran_order, shape, bytes[start..].to_vec()))
 }
 
 /// The header text and the offset of the data.
@@ -239,9 +270,9 @@ fn parse_header(text: &str) -> Result<Layout> {
         return Err(wrong("a missing key"));
     };
     let (order, code) = descr.split_at_checked(1).unwrap_or(("", ""));
-    let dtype = NpyType::ALL.iter().find(|(_, c)| *c == code && matches!(order, "<" | ">" | "|" | "="));
-    let (dtype, _) = dtype.ok_or_else(|| bad("UNSUPPORTED", 10, format!("elements of the type `{descr}`")))?;
-    Ok(Layout { dtype: *dtype, big_endian: order == ">", fortran_order, shape })
+    let dtype = NpyType::from_code(code).filter(|_| matches!(order, "<" | ">" | "|" | "="));
+    let dtype = dtype.ok_or_else(|| bad("UNSUPPORTED", 10, format!("elements of the type `{descr}`")))?;
+    Ok(Layout { dtype, big_endian: order == ">", fortran_order, shape })
 }
 
 /// The text between quotes at the start of `text`, and what follows.

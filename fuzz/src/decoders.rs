@@ -10,6 +10,7 @@ use gav_formats::{
     Avatar, EncodeOptions, Limits, Profile, ReadOptions, Source, format_by_name,
     gav::{self, Attribute, Reader},
     npy, ply, validate,
+    weights::{self, pickle},
 };
 use xxhash_rust::xxh3::xxh3_64;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
@@ -18,8 +19,10 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 pub type Decoder = fn(&[u8]);
 
 /// Every target by name.
-pub const DECODERS: [(&str, Decoder); 17] = [
+pub const DECODERS: [(&str, Decoder); 22] = [
+    ("arrays", arrays),
     ("compressed_ply", compressed_ply),
+    ("frame", frame),
     ("gav", gav),
     ("gav_unchecked", gav_unchecked),
     ("gltf", gltf),
@@ -36,6 +39,9 @@ pub const DECODERS: [(&str, Decoder); 17] = [
     ("splat", splat),
     ("spz", spz),
     ("spz_streams", spz_streams),
+    ("torch", torch),
+    ("torch_tar", torch_tar),
+    ("torch_zip", torch_zip),
 ];
 
 /// Members of a SOG, in the order of the parts of [`sog_images`].
@@ -96,6 +102,26 @@ pub fn zipped(members: &[(&str, &[u8])]) -> Vec<u8> {
         archive.write_all(bytes).expect("writing to memory");
     }
     archive.finish().expect("writing to memory").into_inner()
+}
+
+/// A TAR archive.
+pub fn tarred(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (name, bytes) in members {
+        let mut header = [0; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[124..135].copy_from_slice(format!("{:011o}", bytes.len()).as_bytes());
+        header[156] = b'0';
+        header[257..262].copy_from_slice(b"ustar");
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        archive.extend(header);
+        archive.extend(*bytes);
+        archive.resize(archive.len().next_multiple_of(512), 0);
+    }
+    archive.resize(archive.len() + 1024, 0);
+    archive
 }
 
 /// A binary glTF file.
@@ -272,4 +298,59 @@ pub fn sniff(data: &[u8]) {
     let source = Source::from_bytes_at(bytes.to_vec(), NAMES[usize::from(name) % NAMES.len()]);
     let _ = gav_formats::read(&source, &options());
     let _ = validate::validate(&source, &options());
+}
+
+fn weight_limits() -> weights::Limits {
+    let pickle = pickle::Limits { values: 1 << 14, marks: 64 };
+    weights::Limits { pickle, unpacked_bytes: 4 << 20, array_bytes: 16 << 20, depth: 32, visits: 1 << 14 }
+}
+
+fn read_arrays(data: &[u8]) {
+    if let Ok(found) = weights::read_arrays(data, &weight_limits()) {
+        for array in found.arrays.values() {
+            let elements = array.shape.iter().product::<usize>();
+            assert_eq!((array.to_f64().len(), array.data.len()), (elements, elements * array.dtype.size()));
+        }
+    }
+}
+
+fn read_weights(data: &[u8]) {
+    if let Ok(map) = weights::read(data, &weight_limits()) {
+        for tensor in map.tensors.values() {
+            // a small tensor may repeat its elements 65,536 times
+            assert_eq!(tensor.to_bytes().len(), tensor.len() * tensor.dtype().size());
+        }
+    }
+}
+
+/// Whatever holds arrays: pickles of every protocol, `.npy`, `.npz`, safetensors, files of PyTorch.
+pub fn arrays(data: &[u8]) {
+    read_arrays(data);
+}
+
+/// A frame of a tracker: the pickle of a ZIP of PyTorch, and a storage.
+pub fn frame(data: &[u8]) {
+    let [pickle, storage] = split(data);
+    read_arrays(&zipped(&[("00000/data.pkl", pickle), ("00000/data/0", storage), ("00000/version", b"3\n")]));
+}
+
+/// Networks in safetensors, pickles and files of PyTorch.
+pub fn torch(data: &[u8]) {
+    read_weights(data);
+}
+
+/// The oldest files of PyTorch, from their members.
+pub fn torch_tar(data: &[u8]) {
+    let [storages, tensors, pickle] = split(data);
+    read_weights(&tarred(&[("storages", storages), ("tensors", tensors), ("pickle", pickle)]));
+}
+
+/// Files of PyTorch since 1.6 from the pickle, the pickle of a script's constants (none when empty), two storages, one constant.
+pub fn torch_zip(data: &[u8]) {
+    let [pickle, constants, first, second, constant] = split(data);
+    let mut members = vec![("a/data.pkl", pickle), ("a/data/0", first), ("a/data/1", second)];
+    if !constants.is_empty() {
+        members.extend([("a/constants.pkl", constants), ("a/constants/0", constant)]);
+    }
+    read_weights(&zipped(&members));
 }

@@ -5,15 +5,13 @@
 use std::{error::Error, time::Instant};
 
 use burn_flex::{Flex, FlexDevice};
-use gav_models::{
-    metrics::{
-        fid::{Accumulator, Divisor, Provenance, frechet},
-        inception::{self, FLOPS},
-        kid::{KidOptions, kid},
-        lpips,
-        networks::{Inception, Lpips, Picture, Preprocessing, Trunk},
-    },
-    weights::{self, Limits},
+use gav_formats::weights::{self, Limits};
+use gav_models::metrics::{
+    fid::{Accumulator, Divisor, Provenance, frechet},
+    inception::{self, FLOPS},
+    kid::{KidOptions, kid},
+    lpips,
+    networks::{Inception, Lpips, Picture, Preprocessing, Trunk},
 };
 use safetensors::{Dtype, tensor::TensorView};
 

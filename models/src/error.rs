@@ -7,7 +7,7 @@ use crate::weights::store::Part;
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong while loading weights and evaluating networks.
+/// Everything that can go wrong while loading weights and templates and evaluating them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -21,6 +21,18 @@ pub enum Error {
         part: Part,
         /// Where it was looked for.
         folder: PathBuf,
+    },
+    /// The user has not added the template of an avatar yet.
+    #[error("no template in {} fits: {wanted} is needed{}", folder.display(), listed(near))]
+    MissingTemplate {
+        /// What the avatar asks for, with its counts.
+        wanted: String,
+        /// Where it can be had, if the avatar says so.
+        how_to_obtain: String,
+        /// Where it was looked for.
+        folder: PathBuf,
+        /// Templates that are there, and why each does not fit.
+        near: Vec<String>,
     },
     /// A weight file does not hold the tensors of the network.
     #[error("{network}: {} of its tensors do not fit: {}", problems.len(), shortened(problems))]
@@ -43,6 +55,7 @@ impl Error {
         match self {
             Self::File(error) => error.code(),
             Self::MissingWeights { .. } => "MISSING_WEIGHTS",
+            Self::MissingTemplate { .. } => "MISSING_TEMPLATE",
             Self::Tensors { .. } => "TENSORS",
         }
     }
@@ -55,10 +68,20 @@ impl Error {
                 let known = known.collect::<Vec<_>>().join(", or ");
                 Some(format!("fetch {known}; then `gav weights add FILE`"))
             }
+            Self::MissingTemplate { how_to_obtain, .. } => {
+                let from =
+                    if how_to_obtain.is_empty() { String::new() } else { format!("get it from {how_to_obtain}; ") };
+                Some(format!("{from}`gav template add FAMILY FILE` adds a template"))
+            }
             Self::Tensors { .. } => Some("`gav weights list` says which files are known".to_owned()),
             Self::File(_) => None,
         }
     }
+}
+
+/// `; there is …` for what is there.
+fn listed(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; there is {}", shortened(near)) }
 }
 
 /// The first problems, so that a wrong file does not fill the screen.

@@ -1,7 +1,8 @@
-//! Parametric templates and networks: template identity, weight files, metric networks.
+//! Parametric templates and networks: body models, where their templates come from, weight files, metric networks.
 //!
-//! Body models and the producers follow here. This is the only crate that depends on burn.
+//! The producers follow here. This is the only crate that depends on burn.
 
+pub mod body;
 mod error;
 pub mod metrics;
 pub mod template;

@@ -16,6 +16,7 @@ mod pictures;
 mod reading;
 mod render;
 mod score;
+mod template;
 mod text;
 mod validate;
 mod weights;
@@ -63,6 +64,7 @@ enum Command {
     Demo(demo::Arguments),
     Bench(bench::Arguments),
     Formats(formats::Arguments),
+    Template(template::Arguments),
     Weights(weights::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -89,6 +91,7 @@ pub(crate) fn run(line: &Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Formats(arguments) => formats::run(arguments),
+        Command::Template(arguments) => template::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const RECORD: &str = ".gav-convert.json";
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "convert",
     "info",
     "validate",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 12] = [
     "demo",
     "bench",
     "formats",
+    "template",
     "weights",
     "completions",
     "man",

@@ -28,6 +28,7 @@ fn main() -> std::io::Result<()> {
     add_arrays(&mut seeds);
     add_lam(&mut seeds);
     add_names(&mut seeds);
+    add_weights(&mut seeds)?;
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     for (target, _) in DECODERS {
         let folder = corpus.join(target);
@@ -243,6 +244,68 @@ impl Buffers {
         document["buffers"] = json!([{"byteLength": self.bytes.len()}]);
         document.to_string().into_bytes()
     }
+}
+
+/// The fixtures of weight files and pickles, whole and in parts.
+fn add_weights(seeds: &mut Seeds) -> std::io::Result<()> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+    let read = |name: &str| fs::read(fixtures.join(name));
+    for name in ["legacy.pth", "zip.pth", "deflated.pth", "script.pt", "persistence3.pkl", "persistence5.pkl"] {
+        seeds.entry("torch").or_default().push(read(&format!("weights/{name}"))?);
+    }
+    seeds.entry("arrays").or_default().push(read("weights/legacy.pth")?);
+    for protocol in 0..6 {
+        let pickle = read(&format!("arrays/protocol{protocol}.pkl"))?;
+        seeds.entry("frame").or_default().push(join(&[&pickle, &[0; 16]]));
+        seeds.entry("arrays").or_default().push(pickle);
+    }
+    seeds.entry("arrays").or_default().extend([sparse_pickle(false), sparse_pickle(true)]);
+    for name in ["zip.pth", "script.pt"] {
+        let file = read(&format!("weights/{name}"))?;
+        let mut archive = zip::ZipArchive::new(std::io::Cursor::new(file)).expect("a fixture");
+        let members: Vec<String> = archive.file_names().map(|name| name.expect("UTF-8").into_owned()).collect();
+        let mut part = |ending: &str| -> std::io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            if let Some(name) = members.iter().find(|name| name.ends_with(ending)) {
+                archive.by_name(name).expect("it was listed").read_to_end(&mut bytes)?;
+            }
+            Ok(bytes)
+        };
+        let parts = ["/data.pkl", "/constants.pkl", "/data/0", "/data/1", "/constants/0"].map(&mut part);
+        let parts = parts.into_iter().collect::<std::io::Result<Vec<_>>>()?;
+        seeds.entry("torch_zip").or_default().push(join(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+    }
+    let tar = read("weights/tar.pth")?;
+    let parts = ["storages", "tensors", "pickle"].map(|name| tar_member(&tar, name));
+    seeds.entry("torch_tar").or_default().push(join(&parts));
+    Ok(())
+}
+
+/// A member of a TAR whose headers are plain.
+fn tar_member<'a>(tar: &'a [u8], wanted: &str) -> &'a [u8] {
+    let mut rest = tar;
+    loop {
+        let digits = std::str::from_utf8(&rest[124..135]).expect("an octal size");
+        let size = usize::from_str_radix(digits, 8).expect("an octal size");
+        if rest[..100].split(|byte| *byte == 0).next() == Some(wanted.as_bytes()) {
+            return &rest[512..512 + size];
+        }
+        rest = &rest[512 + size.next_multiple_of(512)..];
+    }
+}
+
+/// `{'J': a sparse matrix, 'x': chumpy values}`, as Python 2 pickles them without or with constructors.
+fn sparse_pickle(constructors: bool) -> Vec<u8> {
+    let made = |class: &str| match constructors {
+        true => format!("ccopy_reg\n_reconstructor\n(c{class}\nc__builtin__\nobject\nNtR"),
+        false => format!("(i{class}\n"),
+    };
+    let (matrix, chumpy, select) =
+        (made("scipy.sparse.csc\ncsc_matrix"), made("chumpy.ch\nCh"), made("chumpy.reordering\nSelect"));
+    let sparse = "(dV_shape\n(I2\nI3\ntsVdata\n(F5\nF7\nlsVindptr\n(I0\nI1\nI1\nI2\nlsVindices\n(I1\nI0\nlsb";
+    let inner = format!("{chumpy}(dVx\n(F1\nF2\nF3\nlsb");
+    let chosen = format!("{select}(dVa\n{inner}sVidxs\n(I2\nI0\nlsVpreferred_shape\n(I2\nI1\ntsb");
+    format!("(dVJ\n{matrix}{sparse}sVx\n{chosen}s.").into_bytes()
 }
 
 /// Every file so far, and a streamed SOG, behind the number of a fitting name.

@@ -6,8 +6,9 @@ use burn::tensor::{
     module::{conv2d, max_pool2d},
     ops::ConvOptions,
 };
+use gav_formats::weights::TensorMap;
 
-use crate::{Error, Result, weights::TensorMap};
+use crate::{Error, Result};
 
 /// ε of the batch normalisations of PyTorch.
 pub(crate) const EPSILON: f64 = 1e-5;

@@ -5,7 +5,9 @@
 use burn::tensor::{Tensor, activation::relu, backend::Backend};
 
 use super::layers::{Binder, Bound, Conv, constant, max_pool, prefix_of};
-use crate::{Error, Result, weights::TensorMap};
+use gav_formats::weights::TensorMap;
+
+use crate::{Error, Result};
 
 /// Which network the features come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gav_models::weights::{self, Limits};
+use gav_formats::weights::{self, Limits};
 use safetensors::{Dtype, tensor::TensorView};
 
 /// The project's shared reference data; `None` with a loud line when it is not there.

@@ -53,7 +53,7 @@ fn files_are_added_found_and_loaded() {
 
     // the copy has the names without the file's prefix, no classifier, and the same bytes when made again
     let copy = std::fs::read(store.find(Part::Alexnet).unwrap()).unwrap();
-    let names = gav_models::weights::read(&copy, &Default::default()).unwrap();
+    let names = gav_formats::weights::read(&copy, &Default::default()).unwrap();
     assert_eq!(names.tensors.len(), 10);
     assert!(names.get("features.0.weight").is_some());
     assert!(store.add(&trunk_file).unwrap()[0].unchanged);

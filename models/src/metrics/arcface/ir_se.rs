@@ -5,6 +5,7 @@ use burn::tensor::{
     activation::{relu, sigmoid},
     backend::Backend,
 };
+use gav_formats::weights::TensorMap;
 
 use super::{
     Tail,
@@ -14,7 +15,6 @@ use super::{
 use crate::{
     Result,
     metrics::layers::{Affine, Binder, Bound, Conv, max_pool},
-    weights::TensorMap,
 };
 
 /// Units of the four stages, of widths 64, 128, 256, 512; the first of each halves the picture.

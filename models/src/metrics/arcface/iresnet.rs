@@ -1,12 +1,12 @@
 //! The iresnet of insightface's `arcface_torch`, 18 to 100 layers deep.
 
 use burn::tensor::{Tensor, backend::Backend};
+use gav_formats::weights::TensorMap;
 
 use super::{Tail, prelu, slopes};
 use crate::{
     Error, Result,
     metrics::layers::{Affine, Binder, Bound, Conv, constant, prefix_of},
-    weights::TensorMap,
 };
 
 /// Which of the four published depths.

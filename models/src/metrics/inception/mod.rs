@@ -9,7 +9,9 @@ use burn::tensor::{Tensor, activation::relu, backend::Backend, module::avg_pool2
 
 use self::table::UNITS;
 use super::layers::{Binder, Bound, Conv, constant, fold, max_pool, prefix_of};
-use crate::{Result, weights::TensorMap};
+use gav_formats::weights::TensorMap;
+
+use crate::Result;
 
 /// Side of the pictures that go in.
 pub const SIDE: usize = 299;

@@ -1,6 +1,7 @@
 //! The weight files that are known: what they are, where they come from, under which terms, and how to recognise their content.
 
 use burn_flex::Flex;
+use gav_formats::weights::TensorMap;
 
 use crate::{
     Result,
@@ -10,7 +11,6 @@ use crate::{
         layers::{Bound, prefix_of},
         lpips::{self, Trunk},
     },
-    weights::TensorMap,
 };
 
 /// A published file.

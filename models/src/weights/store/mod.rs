@@ -8,17 +8,31 @@ mod known;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
-use gav_formats::{Source, sink::write_file_atomically};
+use gav_formats::{
+    Source,
+    sink::write_file_atomically,
+    weights::{Limits, TensorMap, read},
+};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 pub use known::{KnownFile, Part};
 
-use crate::{
-    Error, Result,
-    weights::{Limits, TensorMap, read},
-};
+use crate::{Error, Result};
+
+/// The folder of what the user added to this program: `$GAV_DATA`, or `gav` in the platform's folder for application data.
+///
+/// # Errors
+/// When there is neither `GAV_DATA` nor a home folder.
+pub fn data_folder() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("GAV_DATA").filter(|value| !value.is_empty()) {
+        return Ok(folder.into());
+    }
+    let base = etcetera::choose_base_strategy()
+        .map_err(|_| Error::usage("there is no home folder for data; set GAV_DATA to a folder"))?;
+    Ok(base.data_dir().join("gav"))
+}
 
 /// A folder of converted weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +72,7 @@ impl Store {
     /// # Errors
     /// When there is neither `GAV_DATA` nor a home folder.
     pub fn user() -> Result<Self> {
-        if let Some(folder) = std::env::var_os("GAV_DATA").filter(|value| !value.is_empty()) {
-            return Ok(Self::at(Path::new(&folder).join("weights")));
-        }
-        let base = etcetera::choose_base_strategy()
-            .map_err(|_| Error::usage("there is no home folder for weights; set GAV_DATA to a folder"))?;
-        Ok(Self::at(base.data_dir().join("gav").join("weights")))
+        Ok(Self::at(data_folder()?.join("weights")))
     }
 
     /// A store in any folder, which need not exist yet.

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use gav_formats::{Error, Result};
+use crate::{Error, Result};
 use half::{bf16, f16};
 
 /// Element type of a tensor; the names of safetensors.
@@ -12,8 +12,11 @@ pub enum Dtype {
     Bool,
     U8,
     I8,
+    U16,
     I16,
+    U32,
     I32,
+    U64,
     I64,
     F16,
     Bf16,
@@ -26,9 +29,9 @@ impl Dtype {
     pub const fn size(self) -> usize {
         match self {
             Self::Bool | Self::U8 | Self::I8 => 1,
-            Self::I16 | Self::F16 | Self::Bf16 => 2,
-            Self::I32 | Self::F32 => 4,
-            Self::I64 | Self::F64 => 8,
+            Self::U16 | Self::I16 | Self::F16 | Self::Bf16 => 2,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::U64 | Self::I64 | Self::F64 => 8,
         }
     }
 }
@@ -173,8 +176,11 @@ impl<'a> Tensor<'a> {
         match self.dtype {
             Dtype::Bool | Dtype::U8 => map(&bytes, |[b]| f32::from(b)),
             Dtype::I8 => map(&bytes, |[b]| f32::from(b as i8)),
+            Dtype::U16 => map(&bytes, |b| f32::from(u16::from_le_bytes(b))),
             Dtype::I16 => map(&bytes, |b| f32::from(i16::from_le_bytes(b))),
+            Dtype::U32 => map(&bytes, |b| u32::from_le_bytes(b) as f32),
             Dtype::I32 => map(&bytes, |b| i32::from_le_bytes(b) as f32),
+            Dtype::U64 => map(&bytes, |b| u64::from_le_bytes(b) as f32),
             Dtype::I64 => map(&bytes, |b| i64::from_le_bytes(b) as f32),
             Dtype::F16 => map(&bytes, |b| f16::from_le_bytes(b).to_f32()),
             Dtype::Bf16 => map(&bytes, |b| bf16::from_le_bytes(b).to_f32()),
@@ -251,6 +257,9 @@ mod tests {
         assert_eq!(of(Dtype::U8, &[200]), 200.0);
         assert_eq!(of(Dtype::I8, &[0xff]), -1.0);
         assert_eq!(of(Dtype::I16, &(-300i16).to_le_bytes()), -300.0);
+        assert_eq!(of(Dtype::U16, &60_000u16.to_le_bytes()), 60_000.0);
+        assert_eq!(of(Dtype::U32, &70_000u32.to_le_bytes()), 70_000.0);
+        assert_eq!(of(Dtype::U64, &7u64.to_le_bytes()), 7.0);
         assert_eq!(of(Dtype::I32, &70_000i32.to_le_bytes()), 70_000.0);
         assert_eq!(of(Dtype::I64, &(-5i64).to_le_bytes()), -5.0);
         assert_eq!(of(Dtype::F16, &f16::from_f32(0.5).to_le_bytes()), 0.5);

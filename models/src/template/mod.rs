@@ -1,6 +1,34 @@
-//! The hashes that name a template in a `.gav` (`spec/gav.md` 9.1): files refer to licensed meshes without holding them.
+//! Where the templates of avatars come from: the hashes that name them in a `.gav` (`spec/gav.md` 9.1), so that files refer to
+//! licensed meshes without holding them, and the [`Store`] in which the user keeps them.
+
+mod import;
+mod store;
 
 use gav_formats::{Error, Mesh, NamedArray, Result, Template};
+
+use crate::body::Body;
+
+pub use import::{Extras, Kind};
+pub use store::{Added, Manifest, Store};
+
+/// The body that an avatar refers to: its own mesh when that is the template, else the one in the user's store.
+///
+/// # Errors
+/// [`crate::Error::MissingTemplate`] when the user has none that fits; a mesh that is not what the reference says.
+pub fn open(template: &Template, mesh: Option<&Mesh>) -> crate::Result<Body<f32>> {
+    // a mesh without weights is a shape to show, not a body
+    let rigged = |mesh: &&Mesh| mesh.arrays.iter().any(|a| a.name == "weights");
+    if template.embedded
+        && let Some(mesh) = mesh.filter(rigged)
+    {
+        check(template, mesh)?;
+        let mut parts = crate::body::Parts::from_mesh(template.family, mesh)?;
+        parts.name.clone_from(&template.name);
+        parts.licence.clone_from(&template.licence);
+        return Body::new(&parts);
+    }
+    Store::user()?.open(template)
+}
 
 /// BLAKE3-256 of the faces (F × 3 vertex indices) as little-endian u32 triples.
 pub fn faces_hash(faces: &[[u32; 3]]) -> [u8; 32] {

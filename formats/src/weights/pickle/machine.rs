@@ -6,7 +6,7 @@ use super::{
     text::{number, raw_unicode, unquote},
     tree::{Call, Id, Node, Tree},
 };
-use gav_formats::{Error, Result};
+use crate::{Error, Result};
 
 /// What reading one pickle may cost. Memory grows by about 100 bytes a value, and never faster than the bytes read.
 #[derive(Debug, Clone, Copy)]

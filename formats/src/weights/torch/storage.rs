@@ -1,6 +1,6 @@
 //! Persistent ids: which storage, of which element type.
 
-use gav_formats::Result;
+use crate::Result;
 
 use super::{Storages, bad};
 use crate::weights::{
@@ -66,7 +66,7 @@ impl<'a> Storages<'a> {
 }
 
 /// A key: text, or a number in old files.
-pub(super) fn name(tree: &Tree<'_>, id: Id) -> Option<String> {
+pub(in crate::weights) fn name(tree: &Tree<'_>, id: Id) -> Option<String> {
     tree.text(id).map(str::to_owned).or_else(|| tree.int::<i128>(id).map(|n| n.to_string()))
 }
 
@@ -83,6 +83,9 @@ pub(super) fn dtype_of(class: &str) -> Result<Option<Dtype>> {
         "CharStorage" => Dtype::I8,
         "ByteStorage" => Dtype::U8,
         "BoolStorage" => Dtype::Bool,
+        "UInt16Storage" => Dtype::U16,
+        "UInt32Storage" => Dtype::U32,
+        "UInt64Storage" => Dtype::U64,
         "UntypedStorage" | "_UntypedStorage" => return Ok(None),
         other => return Err(bad("UNSUPPORTED", format!("storages of the class `{other}`"))),
     }))
@@ -100,6 +103,9 @@ pub(super) fn dtype_named(name: &str) -> Option<Dtype> {
         "int16" | "short" => Dtype::I16,
         "int8" => Dtype::I8,
         "uint8" => Dtype::U8,
+        "uint16" => Dtype::U16,
+        "uint32" => Dtype::U32,
+        "uint64" => Dtype::U64,
         "bool" => Dtype::Bool,
         _ => return None,
     })

@@ -3,6 +3,7 @@
 //! Source: `torch/serialization.py` and `torch/_utils.py` of PyTorch 2 (what is stored where), read for the formats only.
 
 mod legacy;
+mod rebuild;
 mod storage;
 mod tar;
 mod walk;
@@ -10,27 +11,29 @@ mod zip;
 
 use std::collections::HashMap;
 
-use gav_formats::{Error, Result};
-
 use super::{
     Limits, TensorMap,
     pickle::{self, Id, Tree},
     tensor::{Storage, Tensor},
 };
+use crate::{Error, Result};
+
+pub(super) use rebuild::Rebuild;
 use storage::Reference;
+pub(super) use storage::name;
 
 /// A file taken apart.
-struct Container<'a> {
-    kind: &'static str,
-    tree: Tree<'a>,
-    storages: Storages<'a>,
+pub(super) struct Container<'a> {
+    pub kind: &'static str,
+    pub tree: Tree<'a>,
+    pub storages: Storages<'a>,
     /// Tensors that the pickle holds beside the main one: the constants of TorchScript.
-    constants: Option<Tree<'a>>,
+    pub constants: Option<Tree<'a>>,
 }
 
 /// What the persistent ids of a pickle refer to.
 #[derive(Default)]
-struct Storages<'a> {
+pub(super) struct Storages<'a> {
     /// Storages by key.
     by_key: HashMap<String, Storage<'a>>,
     /// Whole tensors by key, in TAR files only.
@@ -48,7 +51,11 @@ pub(super) fn sniff(bytes: &[u8]) -> bool {
 
 /// Reads a PyTorch file or a pickle with PyTorch tensors in it.
 pub(super) fn read<'a>(bytes: &'a [u8], limits: &Limits) -> Result<TensorMap<'a>> {
-    let container = open(bytes, limits)?;
+    tensors(&open(bytes, limits)?, limits)
+}
+
+/// The tensors of a file taken apart.
+pub(super) fn tensors<'a>(container: &Container<'a>, limits: &Limits) -> Result<TensorMap<'a>> {
     let mut map = TensorMap::new(container.kind);
     walk::collect(&container.tree, &container.storages, "", limits, &mut map.tensors)?;
     if let Some(constants) = &container.constants {
@@ -57,7 +64,13 @@ pub(super) fn read<'a>(bytes: &'a [u8], limits: &Limits) -> Result<TensorMap<'a>
     Ok(map)
 }
 
-fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Container<'a>> {
+/// True for a ZIP with a pickle in it, which a `.npz` never has.
+pub(super) fn is_zip(bytes: &[u8]) -> bool {
+    zip::sniff(bytes) && zip::holds_pickle(bytes)
+}
+
+/// Takes a file apart.
+pub(super) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Container<'a>> {
     if zip::sniff(bytes) {
         return zip::open(bytes, limits);
     }

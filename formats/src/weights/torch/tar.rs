@@ -6,7 +6,7 @@
 
 use std::io::Cursor;
 
-use gav_formats::{Error, Result};
+use crate::{Error, Result};
 
 use super::{Container, Storages, bad, legacy, storage};
 use crate::weights::{

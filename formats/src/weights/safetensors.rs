@@ -1,6 +1,6 @@
 //! safetensors files as tensor maps.
 
-use gav_formats::{Error, Result};
+use crate::{Error, Result};
 use safetensors::{Dtype as Stored, SafeTensors};
 
 use super::tensor::{Dtype, Tensor, TensorMap};
@@ -25,8 +25,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<TensorMap<'_>> {
             Stored::BOOL => Dtype::Bool,
             Stored::U8 => Dtype::U8,
             Stored::I8 => Dtype::I8,
+            Stored::U16 => Dtype::U16,
             Stored::I16 => Dtype::I16,
+            Stored::U32 => Dtype::U32,
             Stored::I32 => Dtype::I32,
+            Stored::U64 => Dtype::U64,
             Stored::I64 => Dtype::I64,
             Stored::F16 => Dtype::F16,
             Stored::BF16 => Dtype::Bf16,

@@ -1,7 +1,7 @@
 //! Every container with the same tensors (`fixtures/weights/make.py`), cut at every byte, with every byte flipped; and hostile pickles.
 
 use super::{Dtype, Limits, TensorMap, read};
-use gav_formats::Result;
+use crate::Result;
 
 const FIXTURES: [(&str, &str, &[u8]); 9] = [
     ("legacy", "PyTorch (legacy)", include_bytes!("../../../fixtures/weights/legacy.pth")),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gav_formats::{Error, Result};
+use crate::{Error, Result};
 
 use super::{Container, Storages, bad, storage};
 use crate::weights::{

@@ -2,7 +2,7 @@
 
 use std::io::{self, Cursor, Read};
 
-use gav_formats::{Error, Result};
+use crate::{Error, Result};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::{Container, Storages, bad};
@@ -15,6 +15,12 @@ use crate::weights::{
 /// True when the file starts like a ZIP with at least one member.
 pub(super) fn sniff(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04")
+}
+
+/// True when a member is called `<root>/data.pkl`.
+pub(super) fn holds_pickle(bytes: &[u8]) -> bool {
+    let Ok(zip) = ZipArchive::new(Cursor::new(bytes)) else { return false };
+    zip.file_names().any(|name| name.is_ok_and(|name| name.ends_with("/data.pkl")))
 }
 
 /// Takes the archive apart. Checksums are verified; only stored members are borrowed from `bytes`.
