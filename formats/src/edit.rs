@@ -1,7 +1,7 @@
 //! Edits that converters need: choose splats, change axes, move, scale.
 
 use crate::{
-    Avatar, Error, Frame, Joint, Result, Rig, RigBase, Skin, TriangleBinding,
+    Avatar, Error, Frame, Joint, Mesh, Result, Rig, RigBase, Skin, TriangleBinding,
     conventions::{ShRotation, multiply_quaternions, normalize_quaternion, quaternion_from_matrix},
     rig::{Blendshapes, FrameTracks, MorphTarget},
 };
@@ -45,6 +45,11 @@ impl Avatar {
         if pure_flip {
             self.refuse_triangle("change the axes of")?;
             self.flip([0, 1, 2].map(|k| matrix[k][k] < 0.0));
+        } else if determinant(&matrix) < 0.0 {
+            // a mirrored permutation is a rotation after a flip, and flips carry skeletons over
+            self.refuse_triangle("change the axes of")?;
+            self.flip([true, false, false]);
+            self.transform(&matrix.map(|[x, y, z]| [-x, y, z]), 1.0, [0.0; 3])?;
         } else {
             self.transform(&matrix, 1.0, [0.0; 3])?;
         }
@@ -97,6 +102,12 @@ impl Avatar {
             blend.means.iter_mut().for_each(|p| *p = point(*p, [0.0; 3]));
             blend.rotations.iter_mut().for_each(|q| *q = rotate(*q));
         }
+        if let Some(mesh) = self.free_mesh() {
+            mesh.positions.iter_mut().for_each(|p| *p = point(*p, translation));
+            if det < 0.0 {
+                mesh.faces.iter_mut().chain(&mut mesh.uv_faces).for_each(|face| face.swap(1, 2));
+            }
+        }
         match &mut self.rig.base {
             RigBase::Static | RigBase::Triangle(_) => {}
             RigBase::Frames(frames) => {
@@ -142,6 +153,11 @@ impl Avatar {
         Ok(())
     }
 
+    /// The proxy mesh, which lies in the avatar's axes; a template's own mesh keeps those of the template.
+    fn free_mesh(&mut self) -> Option<&mut Mesh> {
+        self.mesh.as_mut().filter(|_| !self.template.as_ref().is_some_and(|t| t.embedded))
+    }
+
     /// Negates axes by flipping sign bits only.
     fn flip(&mut self, negate: [bool; 3]) {
         let [sx, sy, sz] = negate;
@@ -171,6 +187,12 @@ impl Avatar {
         if let Some(blend) = &mut self.rig.blendshapes {
             blend.means.iter_mut().for_each(point);
             blend.rotations.iter_mut().for_each(quaternion);
+        }
+        if let Some(mesh) = self.free_mesh() {
+            mesh.positions.iter_mut().for_each(point);
+            if sx ^ sy ^ sz {
+                mesh.faces.iter_mut().chain(&mut mesh.uv_faces).for_each(|face| face.swap(1, 2));
+            }
         }
         match &mut self.rig.base {
             RigBase::Static | RigBase::Triangle(_) => {}
@@ -344,7 +366,10 @@ fn gather_rig(rig: &Rig, indices: &[u32], old_count: usize) -> Rig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic::{RigSample, every_rig};
+    use crate::{
+        posed::{farthest, posed_means},
+        synthetic::{RigSample, every_rig},
+    };
 
     /// Joint tracks say the same pose after the axes changed and changed back, and follow the skeleton in between.
     #[test]
@@ -355,6 +380,42 @@ mod tests {
         assert_ne!(avatar.clips, before.clips);
         avatar.reframe(Frame::RUB).unwrap();
         assert_eq!(avatar, before);
+    }
+
+    /// Posing, then changing axes and units, puts the splats where changing first and posing then does.
+    #[test]
+    fn axes_and_units_change_before_a_pose_as_after_it() {
+        let mut before = every_rig(RigSample::MorphSkinned);
+        before.mesh = Some(Mesh { positions: vec![[1.0, 2.0, 3.0]; 3], faces: vec![[0, 1, 2]], ..Mesh::default() });
+        let RigBase::Skinned { skeleton, .. } = &mut before.rig.base else { panic!("a skinned sample") };
+        skeleton.joints[1].rotation = [0.5, 0.5, -0.5, 0.5];
+        skeleton.joints[0].scale = [0.8, 1.0, 1.3];
+        let clip = &mut before.clips[0];
+        let mut scales = clip.tracks[1].clone();
+        scales.target = "joint/neck/scale".into();
+        scales.values = (0..15).map(|k| 1.0 + 0.03 * k as f32).collect();
+        clip.tracks.push(scales);
+        for letters in ["RDF", "LUF", "LUB", "RFU", "RBU", "UBR", "DBR", "BLD"] {
+            let mut after = before.clone();
+            let frame: Frame = letters.parse().unwrap();
+            after.reframe(frame).unwrap();
+            let shift = [0.25, -0.5, 1.0];
+            after.transform(&[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], 0.01, shift).unwrap();
+            let m = frame.from_frame(before.frame);
+            let change = |p: [f64; 3]| -> [f64; 3] {
+                std::array::from_fn(|r| 0.01 * (0..3).map(|c| m[r][c] * p[c]).sum::<f64>() + shift[r])
+            };
+            for seconds in [0.0, 0.31, 0.5, 2.0] {
+                let expected: Vec<[f64; 3]> =
+                    posed_means(&before, Some((&before.clips[0], seconds))).into_iter().map(change).collect();
+                let got = posed_means(&after, Some((&after.clips[0], seconds)));
+                let worst = farthest(&expected, &got);
+                // f32 at coordinates of about 1
+                assert!(worst < 3e-7, "{letters} at {seconds} s: {worst}");
+            }
+            let vertex = after.mesh.unwrap().positions[0].map(f64::from);
+            assert!(farthest(&[vertex], &[change([1.0, 2.0, 3.0])]) < 1e-6);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@
 //! The triangles stay outside: their topology is FLAME's, and nothing needs them.
 
 mod archive;
-mod names;
+pub(crate) mod names;
 mod offset;
 
 use std::collections::HashSet;
@@ -59,7 +59,7 @@ pub fn read(source: &Source, options: &ReadOptions) -> Result<Avatar> {
     for (mean, vertex) in splats.means.iter_mut().zip(&body.vertices) {
         *mean = std::array::from_fn(|k| mean[k] + vertex[k]);
     }
-    let mut avatar = Avatar::new(splats, options.frame.unwrap_or(Frame::LUF));
+    let mut avatar = Avatar::new(splats, options.frame.unwrap_or(Frame::GLTF));
     avatar.drivers = body.drivers;
     avatar.rig.base = RigBase::Skinned { skeleton: body.skeleton, skin: body.skin, morphs: Some(body.morphs) };
     avatar.clips = clips;

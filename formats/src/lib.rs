@@ -31,6 +31,8 @@ mod morton;
 pub mod npy;
 pub mod ply;
 mod pose;
+#[cfg(test)]
+mod posed;
 mod registry;
 mod rest;
 pub mod rig;

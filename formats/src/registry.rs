@@ -70,6 +70,8 @@ pub struct WriteOptions {
     pub spz_fractional_bits: Option<u8>,
     /// SPZ: version of the container, 2 to 4; `None` means 4. Older ones are for viewers that know no other.
     pub spz_version: Option<u8>,
+    /// glTF: what is written besides the splats.
+    pub gltf: crate::gltf::Options,
 }
 
 /// Every format, in the order in which they are tried.

@@ -12,7 +12,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Args, builder::PossibleValuesParser};
-use gav_formats::{EncodeOptions, FORMATS, Frame, Profile, WriteOptions};
+use gav_formats::{EncodeOptions, FORMATS, Frame, Profile, WriteOptions, gltf};
 
 use crate::{batch::record::Kind, reading::ReadArguments};
 
@@ -29,8 +29,13 @@ Examples:
   gav convert body.ply -o bust.gav --crop-box=-1,0.9,-1,1,2,1 --prune
   gav convert y_up.ply -o fixed.ply --rotate x:180
 
+  gav convert head.gav -o head.glb                   rig, morph targets and clips for glTF viewers
+
 Order of the edits: --static, --crop-box, --crop-sphere, --prune, --min-opacity, --scale, --rotate,
 --translate, --sh. Lengths and axes are those of the input.
+
+glTF viewers do not turn view-dependent colour with joints: avatars that move are written with SH
+degree 0 there, unless --sh asks for another.
 
 Exit codes:
   0  every item was written or was up to date
@@ -113,6 +118,9 @@ pub(crate) struct EncodeArguments {
     /// SPZ: version to write, 2 or 3 for viewers that do not know 4 [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=4))]
     pub spz_version: Option<u8>,
+    /// glTF: only the splats as they rest, without rig and clips
+    #[arg(long)]
+    pub rest_only: bool,
 }
 
 impl EncodeArguments {
@@ -133,7 +141,17 @@ impl EncodeArguments {
             spz_sh_bits: self.spz_sh_bits,
             spz_fractional_bits: self.spz_fractional_bits,
             spz_version: self.spz_version,
+            gltf: gltf::Options { keep_sh: false, rest_only: self.rest_only },
         }
+    }
+}
+
+impl Arguments {
+    /// How outputs are written. Asking for an SH degree keeps it in glTF too, where avatars that move have none by default.
+    fn write_options(&self) -> WriteOptions {
+        let mut options = self.encode.options();
+        options.gltf.keep_sh = self.edits.sh.is_some();
+        options
     }
 }
 

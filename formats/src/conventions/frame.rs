@@ -48,8 +48,11 @@ impl Frame {
     pub const RDF: Self = Self([Axis::Right, Axis::Down, Axis::Front]);
     /// x right, y up, z back: OpenGL, three.js, SPZ by its specification.
     pub const RUB: Self = Self([Axis::Right, Axis::Up, Axis::Back]);
-    /// x left, y up, z front: glTF.
+    /// x left, y up, z front: what SPZ and splat-transform take for the axes of glTF.
     pub const LUF: Self = Self([Axis::Left, Axis::Up, Axis::Front]);
+    /// The axes of glTF and VRM, where the front of an asset faces +z and its left is +x (glTF 2.0, 3.4). "Left" and "front" are the
+    /// subject's there; for the viewer who stands before it, x points right and z back, which is what our letters say.
+    pub const GLTF: Self = Self::RUB;
 
     /// Rows of the signed permutation that takes coordinates in `from` to coordinates in `self`.
     pub fn from_frame(self, from: Self) -> [[f64; 3]; 3] {

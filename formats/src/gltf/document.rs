@@ -55,6 +55,7 @@ pub struct Node {
     pub scale: Option<[f64; 3]>,
     pub mesh: Option<usize>,
     pub skin: Option<usize>,
+    pub extras: Value,
 }
 
 /// Primitives, and the rest values of their morph targets.

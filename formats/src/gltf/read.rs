@@ -2,7 +2,7 @@
 
 use super::{
     container::{Gltf, bad},
-    document::{Primitive, SPLATS, SplatExtension},
+    document::{Mesh, Primitive, SPLATS, SplatExtension},
     placement::place,
     scene::{Affine, Trs},
 };
@@ -17,8 +17,13 @@ const SMALLEST_SCALE: f32 = 1e-38;
 const UNDERSTOOD: [&str; 5] =
     [SPLATS, "KHR_mesh_quantization", "KHR_node_visibility", "KHR_animation_pointer", "KHR_xmp_json_ld"];
 
+/// Largest scale of a node that hides its splats; writers of stills use 10⁻⁶, because 0 is not allowed.
+const HIDDEN: f64 = 1e-5;
+
 /// One splat primitive in its place.
 struct Instance<'a> {
+    mesh: &'a Mesh,
+    skin: Option<usize>,
     primitive: &'a Primitive,
     names: Names,
     count: usize,
@@ -54,14 +59,23 @@ impl Names {
 }
 
 /// Reads a `.glb` or `.gltf` file. All splat primitives of the default scene are joined, in the order of its nodes, with
-/// their world transforms applied. Meshes, skins and morph targets beside the splats are passed over.
+/// their world transforms applied; nodes that are scaled to nothing are left out, unless nothing else is there. The skin,
+/// morph targets and animations of a single splat primitive become a rig of kind 1 or 7 and clips. Meshes beside the
+/// splats are passed over.
+///
+/// The frame is [`Frame::GLTF`], except in files of splat-transform, which turns captures by half a turn about z only, so that
+/// a subject that faced the cameras has its back to +z: those are [`Frame::LUF`].
 ///
 /// # Errors
 /// `NO_SPLATS` for a file without a splat primitive; `UNSUPPORTED` for compressed ones and unknown required extensions;
 /// `TRANSFORM` for nodes that shear or mirror; `VALUE`, `TRUNCATED`, `JSON`, … for malformed files.
 pub fn read(source: &Source, options: &ReadOptions) -> Result<Avatar> {
     let gltf = Gltf::open(source, &options.limits)?;
-    let (instances, color_space) = find_splats(&gltf)?;
+    let (mut instances, color_space) = find_splats(&gltf)?;
+    let shown = |i: &Instance| i.at.scale.iter().any(|s| *s > HIDDEN);
+    if instances.iter().any(shown) {
+        instances.retain(shown);
+    }
     let degree = instances.iter().map(|i| i.degree).max().unwrap_or(0);
     let total = instances.iter().fold(0u64, |sum, i| sum.saturating_add(i.count as u64));
     options.limits.check_splats(total, 56 + 12 * sh_rest_count(degree) as u64)?;
@@ -72,9 +86,16 @@ pub fn read(source: &Source, options: &ReadOptions) -> Result<Avatar> {
         append(&gltf, instance, &mut splats)?;
         place(&mut splats, start, &instance.at);
     }
-    let mut avatar = Avatar::new(splats, options.frame.unwrap_or(Frame::LUF));
+    let generator = &gltf.document.asset.generator;
+    let frame = if generator.starts_with("splat-transform") { Frame::LUF } else { Frame::GLTF };
+    let mut avatar = Avatar::new(splats, options.frame.unwrap_or(frame));
     avatar.color_space = color_space;
-    avatar.meta.generator.clone_from(&gltf.document.asset.generator);
+    if let [Instance { mesh, skin, primitive, at, .. }] = &instances[..]
+        && (skin.is_some() || !primitive.targets.is_empty())
+    {
+        super::moving::add_rig(&gltf, &mut avatar, mesh, primitive, *skin, at)?;
+    }
+    avatar.meta.generator.clone_from(generator);
     avatar.meta.attribution.clone_from(&gltf.document.asset.copyright);
     Ok(avatar)
 }
@@ -105,7 +126,7 @@ fn find_splats<'a>(gltf: &'a Gltf) -> Result<(Vec<Instance<'a>>, ColorSpace)> {
             })?;
             let names = Names::of(primitive);
             let (count, degree) = measure(gltf, primitive, names)?;
-            instances.push(Instance { primitive, names, count, degree, at });
+            instances.push(Instance { mesh, skin: node.skin, primitive, names, count, degree, at });
         }
     }
     let unknown = document.extensions_required.iter().find(|name| !is_harmless(name));

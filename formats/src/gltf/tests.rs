@@ -1,13 +1,14 @@
 //! Round trips, the reference files, both spellings, node transforms.
 
 mod hostile;
+mod rigged;
 
 use std::io::Cursor;
 
 use base64::Engine;
 use serde_json::{Value, json};
 
-use super::{document::SPLATS, read, write};
+use super::{Options, document::SPLATS, read, write};
 use crate::{
     Avatar, ColorSpace, Frame, ReadOptions, RestPose, Result, RigBase, Source, Splats, TriangleBinding, TriangleFrame,
     WriteOptions,
@@ -97,7 +98,7 @@ fn what_is_written_reads_back() {
     for degree in 0..=4 {
         let avatar = sample(70, degree);
         let mut back = decode(encode(&avatar)).unwrap();
-        assert_eq!(back.frame, Frame::LUF);
+        assert_eq!(back.frame, Frame::GLTF);
         assert!(back.meta.generator.starts_with("gav "));
         back.reframe(Frame::RDF).unwrap();
         let [means, turn, scale, opacity, sh] = differences(&avatar.splats, &back.splats);
@@ -114,7 +115,7 @@ fn blocks_join_without_a_seam_and_units_become_metres() {
     avatar.color_space = ColorSpace::LinearRec709;
     let back = decode(encode(&avatar)).unwrap();
     assert_eq!(back.color_space, ColorSpace::LinearRec709);
-    avatar.reframe(Frame::LUF).unwrap();
+    avatar.reframe(Frame::GLTF).unwrap();
     avatar.transform(&[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], 0.5, [0.0; 3]).unwrap();
     let [means, turn, scale, opacity, sh] = differences(&avatar.splats, &back.splats);
     assert_eq!((means, sh), (0.0, 0.0));
@@ -161,16 +162,25 @@ fn numbers_without_a_place_in_gltf_are_left_out_and_infinite_opacity_is_one() {
 }
 
 #[test]
-fn a_triangle_bound_avatar_is_written_as_it_rests() {
+fn a_triangle_bound_avatar_is_written_as_it_rests_when_asked() {
     let mut avatar = sample(2, 0);
     let binding = TriangleBinding { frame: TriangleFrame::Stga, triangles: vec![0, 1], barycentrics: None };
     avatar.rig.base = RigBase::Triangle(binding);
     let options = WriteOptions::default();
-    assert_eq!(write(&avatar, &mut Cursor::new(Vec::new()), &options).unwrap_err().code(), "USAGE");
+    let attempt = |avatar: &Avatar, rest_only: bool| {
+        let mut sink = Cursor::new(Vec::new());
+        let gltf = Options { rest_only, ..Options::default() };
+        write(avatar, &mut sink, &WriteOptions { gltf, ..options.clone() }).map(|()| sink.into_inner())
+    };
+    let message = attempt(&avatar, true).unwrap_err().to_string();
+    assert!(message.contains("no stored rest pose"), "{message}");
     let world = sample(2, 0).splats;
     avatar.rest =
         Some(RestPose { means: vec![[1.0, 2.0, 3.0]; 2], rotations: world.rotations, log_scales: world.log_scales });
-    assert_eq!(decode(encode(&avatar)).unwrap().splats.means, [[-1.0, -2.0, 3.0]; 2]);
+    let message = attempt(&avatar, false).unwrap_err().to_string();
+    assert!(message.contains("kind 3"), "{message}");
+    let bytes = attempt(&avatar, true).unwrap();
+    assert_eq!(decode(bytes).unwrap().splats.means, [[1.0, -2.0, -3.0]; 2]);
 }
 
 #[test]
@@ -266,7 +276,7 @@ fn the_spelling_from_before_ratification_is_read() {
     });
     let back = decode(glb).unwrap();
     let mut turned = avatar.clone();
-    turned.reframe(Frame::LUF).unwrap();
+    turned.reframe(Frame::GLTF).unwrap();
     assert_eq!(back.splats.sh_rest, turned.splats.sh_rest);
     for i in 0..4 {
         let expected = opacity_from_logit(avatar.splats.opacity_logits[i]);
@@ -289,7 +299,7 @@ fn nodes_place_their_splats_and_several_are_joined() {
     let back = decode(glb).unwrap();
     assert_eq!(back.splats.len(), 6);
     let mut first = avatar.clone();
-    first.reframe(Frame::LUF).unwrap();
+    first.reframe(Frame::GLTF).unwrap();
     let mut second = first.clone();
     first.transform(&[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]], 2.0, [0.0, 10.0, 0.0]).unwrap();
     second.transform(&[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], 1.0, [5.0, 0.0, 0.0]).unwrap();

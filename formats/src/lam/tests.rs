@@ -9,10 +9,8 @@ use super::*;
 use crate::{
     Interpolation, Limits,
     conventions::sh0_from_color,
-    gltf::{
-        scene::{Affine, Trs},
-        tests::{ply_rows, shared},
-    },
+    gltf::tests::{ply_rows, shared},
+    posed::{farthest, posed_means},
 };
 
 /// Two vertices on two joints under a scaled root that is no joint, one sparse morph target, one clip of three channels.
@@ -169,7 +167,7 @@ fn every_part_of_a_zip_arrives() {
     assert_eq!(avatar.splats.means, [[1.5, 2.25, 2.5], [4.5, 5.25, 6.5]]);
     assert_eq!(avatar.splats.sh0[0], [1.0, 0.5, 0.0].map(sh0_from_color));
     assert_eq!((avatar.splats.opacity_logits[1], avatar.splats.log_scales[1][2]), (1.0, -6.0));
-    assert_eq!((avatar.frame, avatar.metres_per_unit, avatar.meta.name.as_str()), (Frame::LUF, 1.0, "me"));
+    assert_eq!((avatar.frame, avatar.metres_per_unit, avatar.meta.name.as_str()), (Frame::GLTF, 1.0, "me"));
     let RigBase::Skinned { skeleton, skin, morphs: Some(morphs) } = &avatar.rig.base else { panic!() };
     let names: Vec<_> = skeleton.joints.iter().map(|j| (j.name.as_str(), j.parent, j.humanoid.as_str())).collect();
     assert_eq!(names, [("root", None, ""), ("neckLower", Some(0), "neck"), ("head", Some(1), "head")]);
@@ -258,54 +256,10 @@ fn every_truncation_is_an_error_and_no_corrupted_byte_panics() {
     }
 }
 
-/// World transforms of the joints at rest, or with the first keys of a clip.
-fn pose(skeleton: &Skeleton, clip: Option<&Clip>) -> Vec<Affine> {
-    let mut world: Vec<Affine> = Vec::new();
-    for joint in &skeleton.joints {
-        let key = |property: &str| {
-            let name = format!("joint/{}/{property}", joint.name);
-            clip.and_then(|c| c.tracks.iter().find(|t| t.target == name)).map(|t| t.values.clone())
-        };
-        let three = |v: Option<Vec<f32>>, rest: [f32; 3]| {
-            std::array::from_fn(|k| f64::from(v.as_ref().map_or(rest[k], |v| v[k])))
-        };
-        let turn = key("rotation");
-        let local = Trs {
-            translation: three(key("translation"), joint.translation),
-            rotation: std::array::from_fn(|k| f64::from(turn.as_ref().map_or(joint.rotation[k], |v| v[k]))),
-            scale: three(key("scale"), joint.scale),
-        };
-        world.push(joint.parent.map_or(local.affine(), |p| world[p as usize].after(&local.affine())));
-    }
-    world
-}
-
 /// Largest distance between a splat and where its joints take it.
 fn largest_shift(avatar: &Avatar, clip: Option<&Clip>) -> f64 {
-    let RigBase::Skinned { skeleton, skin, .. } = &avatar.rig.base else { panic!() };
-    let world = pose(skeleton, clip);
-    let takes: Vec<Affine> = skeleton
-        .joints
-        .iter()
-        .zip(&world)
-        .map(|(joint, world)| {
-            let b = joint.inverse_bind.map(|row| row.map(f64::from));
-            world.after(&Affine { linear: b.map(|r| [r[0], r[1], r[2]]), translation: b.map(|r| r[3]) })
-        })
-        .collect();
-    let mut worst = 0.0f64;
-    for (i, mean) in avatar.splats.means.iter().enumerate() {
-        let mut moved = [0.0f64; 3];
-        for (joint, weight) in skin.row(i) {
-            let t = &takes[usize::from(joint)];
-            for r in 0..3 {
-                let at = t.translation[r] + (0..3).map(|c| t.linear[r][c] * f64::from(mean[c])).sum::<f64>();
-                moved[r] += f64::from(weight) * at;
-            }
-        }
-        (0..3).for_each(|k| worst = worst.max((moved[k] - f64::from(mean[k])).abs()));
-    }
-    worst
+    let rest: Vec<[f64; 3]> = avatar.splats.means.iter().map(|m| m.map(f64::from)).collect();
+    farthest(&posed_means(avatar, clip.map(|clip| (clip, 0.0))), &rest)
 }
 
 #[test]

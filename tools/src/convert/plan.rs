@@ -285,7 +285,7 @@ fn options_hash(arguments: &Arguments, format: &Format) -> String {
         env!("CARGO_PKG_VERSION"),
         format.id,
         arguments.read.from_frame,
-        arguments.encode.options(),
+        arguments.write_options(),
         arguments.edits
     );
     blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()

@@ -34,6 +34,8 @@ struct Done {
     bytes_in: u64,
     output: OutputState,
     seconds: f64,
+    /// What the format could not hold.
+    notes: Vec<String>,
 }
 
 /// Runs every item of the plan; failures are collected and reported at the end.
@@ -98,11 +100,15 @@ fn convert(item: &Item, arguments: &Arguments) -> Result<Done, Failure> {
     if item.format.id == "gav" && loaded.format.id != "gav" {
         note_origin(&mut avatar, &item.input);
     }
-    gav_formats::save(&avatar, &item.output, item.format, &arguments.encode.options())
-        .map_err(|e| Failure::at(&item.output, &e))?;
+    let options = arguments.write_options();
+    gav_formats::save(&avatar, &item.output, item.format, &options).map_err(|e| Failure::at(&item.output, &e))?;
+    let notes = match item.format.id {
+        "gltf" => gav_formats::gltf::notes(&avatar, &options).map_err(|e| Failure::at(&item.output, &e))?,
+        _ => Vec::new(),
+    };
     let output = output_state(&item.output)?;
     let seconds = start.elapsed().as_secs_f64();
-    Ok(Done { splats: [before, avatar.splats.len()], bytes_in: loaded.bytes, output, seconds })
+    Ok(Done { splats: [before, avatar.splats.len()], bytes_in: loaded.bytes, output, seconds, notes })
 }
 
 /// Says in the metadata from which file the avatar came (its name only: paths are private).
@@ -148,15 +154,19 @@ fn finished(report: &mut Report, item: &Item, done: &Done) {
     let bytes = done.output.output_bytes;
     let [before, after] = done.splats;
     let splats = if before == after { String::new() } else { format!(", {before} -> {after} splats") };
-    let text = format!(
+    let mut text = format!(
         "{} -> {} ({} B/splat{splats}) in {}",
         text::bytes(done.bytes_in),
         text::bytes(bytes),
         text::significant(bytes as f64 / after.max(1) as f64),
         text::seconds(done.seconds)
     );
-    let json = json!({"splats_in": before, "splats_out": after, "bytes_in": done.bytes_in, "bytes_out": bytes,
+    done.notes.iter().for_each(|note| text += &format!("\n  note: {note}"));
+    let mut json = json!({"splats_in": before, "splats_out": after, "bytes_in": done.bytes_in, "bytes_out": bytes,
         "hash": format!("blake3:{}", done.output.output_hash), "seconds": done.seconds});
+    if !done.notes.is_empty() {
+        json["notes"] = json!(done.notes);
+    }
     say(report, Status::Done, "converted", item, json, &text);
 }
 

@@ -64,8 +64,15 @@ fn files_that_cannot_be_shown_say_why() {
     for (index, (expected, glb)) in cases.into_iter().enumerate() {
         assert_eq!(code(decode(glb)), expected, "case {index}");
     }
-    let skinned = edited(&avatar, |d| d["nodes"] = json!([{"mesh": 0, "skin": 0, "translation": [9.0, 9.0, 9.0]}]));
-    assert_eq!(decode(skinned).unwrap().splats, decode(encode(&avatar)).unwrap().splats);
+    let skinned = |joint: usize| {
+        edited(&avatar, |d| {
+            d["nodes"] = json!([{"mesh": 0, "skin": 0, "translation": [9.0, 9.0, 9.0]}, {"name": "neck"}]);
+            d["scenes"] = json!([{"nodes": [0, 1]}]);
+            d["skins"] = json!([{"joints": [joint]}]);
+        })
+    };
+    assert_eq!(decode(skinned(1)).unwrap().splats, decode(encode(&avatar)).unwrap().splats);
+    assert_eq!(code(decode(skinned(2))), "VALUE");
 }
 
 #[test]
