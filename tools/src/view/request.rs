@@ -114,10 +114,7 @@ fn one<'a>(headers: &[httparse::Header<'a>], name: &str) -> Result<Option<&'a st
 }
 
 /// Refuses requests of pages that are not ours.
-fn check_sender<'a>(
-    one: &dyn Fn(&'static str) -> Result<Option<&'a str>, Refusal>,
-    port: u16,
-) -> Result<(), Refusal> {
+fn check_sender<'a>(one: &dyn Fn(&'static str) -> Result<Option<&'a str>, Refusal>, port: u16) -> Result<(), Refusal> {
     let ours = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
     let host = one("host")?.unwrap_or_default();
     // a browser leaves port 80 out

@@ -43,9 +43,7 @@ pub(super) fn answer(scene: &Scene, request: &Request) -> Answer {
         (Method::Get, "/splats") => Answer { status: 200, media_type: BINARY, body: Body::Shared(scene.at_rest()) },
         (Method::Post, "/pose") => pose(scene, &request.body),
         (Method::Get, _) => match PAGE.iter().find(|(known, ..)| *known == path) {
-            Some((_, media_type, content)) => {
-                Answer { status: 200, media_type, body: Body::Fixed(content.as_bytes()) }
-            }
+            Some((_, media_type, content)) => Answer { status: 200, media_type, body: Body::Fixed(content.as_bytes()) },
             None => Answer::text(404, "nothing is here"),
         },
         (Method::Post, _) => Answer::text(404, "nothing is here"),

@@ -1,11 +1,12 @@
 // How fast pictures come, and how fine they should be: a slow graphics card draws coarser ones while something moves, and a
 // fine one when everything stands still.
 
-const LEVELS = [1, 0.7, 0.5, 0.35];
+const LEVELS = [1, 0.7, 0.5, 0.35, 0.25];
 // milliseconds between pictures above which they become coarser, below which finer
 const SLOW = 45;
+const VERY_SLOW = 150;
 const FAST = 20;
-const SAMPLES = 6;
+const SAMPLES = 4;
 
 export class Pace {
   constructor() {
@@ -29,7 +30,7 @@ export class Pace {
     if (this.intervals.length < SAMPLES) return;
     const middle = this.intervals.sort((a, b) => a - b)[SAMPLES >> 1];
     this.intervals = [];
-    if (middle > SLOW && this.level < LEVELS.length - 1) this.level++;
+    if (middle > SLOW) this.level = Math.min(this.level + (middle > VERY_SLOW ? 2 : 1), LEVELS.length - 1);
     else if (middle < FAST && this.level > 0) this.level--;
   }
 
