@@ -19,6 +19,7 @@ mod score;
 mod template;
 mod text;
 mod validate;
+mod view;
 mod weights;
 
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ enum Command {
     Validate(validate::Arguments),
     Diff(diff::Arguments),
     Render(Box<render::Arguments>),
+    View(Box<view::Arguments>),
     Score(Box<score::Arguments>),
     Demo(demo::Arguments),
     Bench(bench::Arguments),
@@ -87,6 +89,7 @@ pub(crate) fn run(line: &Cli) -> anyhow::Result<ExitCode> {
         Command::Validate(arguments) => validate::run(arguments),
         Command::Diff(arguments) => diff::run(arguments),
         Command::Render(arguments) => render::run(arguments),
+        Command::View(arguments) => view::run(arguments),
         Command::Score(arguments) => score::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),

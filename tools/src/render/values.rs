@@ -9,6 +9,8 @@ use gav_formats::{
 
 /// Largest side of a picture: that of WebP; more would be memory by mistake.
 const MAX_SIDE: u32 = 16_383;
+/// Smallest depth drawn from cameras around a subject, as a share of its size.
+pub(crate) const NEAR: f64 = 0.01;
 
 /// Size of pictures in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

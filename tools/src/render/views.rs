@@ -9,7 +9,10 @@ use gav_formats::{
 };
 use gav_kernels::stage::{Direction, Subject};
 
-use super::{CameraArguments, values::Size};
+use super::{
+    CameraArguments,
+    values::{NEAR, Size},
+};
 use crate::failure::{Failure, refuse};
 
 /// Pixels of a side where nothing says otherwise.
@@ -25,8 +28,6 @@ const TURNTABLE_ELEVATION: f64 = 10.0;
 const LONGEST_ROW: usize = 16;
 /// Degrees from the lower to the upper border.
 const FIELD_OF_VIEW: f64 = 30.0;
-/// Smallest depth drawn from cameras around a subject, as a share of its size.
-const NEAR: f64 = 0.01;
 
 /// The cameras that were asked for.
 pub(super) struct Cameras {
