@@ -5,6 +5,8 @@
 pub mod body;
 mod error;
 pub mod metrics;
+pub mod puppet;
+pub mod sample;
 pub mod template;
 pub mod weights;
 

@@ -2,8 +2,9 @@
 
 mod codec;
 mod raster;
+mod rig;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -13,6 +14,7 @@ Examples:
   gav bench codec angel.ply lam_head.ply.zst
   gav bench codec head.ply --rivals reference-files/ --json
   gav bench raster
+  gav bench rig --seconds 6
 
 Exit codes:
   0  measured
@@ -30,6 +32,7 @@ pub(crate) struct Arguments {
 enum What {
     Codec(codec::Codec),
     Raster(raster::Raster),
+    Rig(rig::RigBench),
 }
 
 /// Runs the command.
@@ -37,5 +40,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.what {
         What::Codec(codec) => codec::run(codec),
         What::Raster(raster) => raster::run(raster),
+        What::Rig(rig) => rig::run(rig),
     }
+}
+
+/// Shortest time in seconds of as many runs as fit, at least two.
+fn best(seconds: f64, mut run: impl FnMut()) -> f64 {
+    let started = Instant::now();
+    let mut best = f64::INFINITY;
+    for count in 0.. {
+        if count >= 2 && started.elapsed().as_secs_f64() > seconds {
+            break;
+        }
+        let start = Instant::now();
+        run();
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    best
 }

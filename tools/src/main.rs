@@ -12,9 +12,12 @@ mod formats;
 mod info;
 mod inputs;
 mod man;
+mod motion;
 mod pictures;
+mod pose;
 mod reading;
 mod render;
+mod rig;
 mod score;
 mod template;
 mod text;
@@ -47,6 +50,7 @@ Examples:
   gav info head.gav                      what is in it
   gav diff head.ply head.gav             what the compression cost
   gav render head.gav -o head.mp4        a turntable
+  gav pose head.gav --clip talk --time 1.5 -o moment.ply
   gav score renders -r photos            PSNR, SSIM and more, with a report
 
 Exit codes:
@@ -62,6 +66,8 @@ enum Command {
     Diff(diff::Arguments),
     Render(Box<render::Arguments>),
     View(Box<view::Arguments>),
+    Pose(Box<pose::Arguments>),
+    Rig(rig::Arguments),
     Score(Box<score::Arguments>),
     Demo(demo::Arguments),
     Bench(bench::Arguments),
@@ -90,6 +96,8 @@ pub(crate) fn run(line: &Cli) -> anyhow::Result<ExitCode> {
         Command::Diff(arguments) => diff::run(arguments),
         Command::Render(arguments) => render::run(arguments),
         Command::View(arguments) => view::run(arguments),
+        Command::Pose(arguments) => pose::run(arguments),
+        Command::Rig(arguments) => rig::run(arguments),
         Command::Score(arguments) => score::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),

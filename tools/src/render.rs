@@ -21,6 +21,7 @@ use gav_formats::{
 use crate::{
     batch::record::Kind,
     failure::refuse,
+    motion::MotionArguments,
     reading::ReadArguments,
     render::values::{Background, Size},
 };
@@ -32,11 +33,16 @@ const EXAMPLES: &str = "\
 Examples:
   gav render head.gav -o head.png                           one picture from the front
   gav render head.gav -o head.mp4                           a turntable; .gif for the web
+  gav render head.gav -o talk.mp4 --clip talk               its clip, from the front
+  gav render head.gav -o smile.png --set arkit.mouthSmileLeft=1 --set arkit.mouthSmileRight=1
   gav render captures -o out --frames 36 --size 1024        36 pictures of every asset, in a folder each
   gav render captures -o overview.png --sheet all           one sheet that shows them all
   gav render head.spz -o out --cameras orbit --frames 8 --elevation=-20,10,40
   gav render head.ply -o out --cameras data/transforms_test.json --format png,npy --depth
   gav render head.gav -o out --background transparent --format webp,exr --resume
+
+A clip is shown from the front, or from the cameras that are asked for, spread over its time; --frames says how many
+pictures are taken of it instead of --fps. With --time or --set alone the asset holds still in that pose.
 
 Files in the folder of --output, for an asset NAME: NAME/000.png … for several pictures, NAME.png for one, NAME.mp4,
 NAME.sheet.png. Pictures from the cameras of a data set are named as its own.
@@ -71,6 +77,8 @@ pub(crate) struct Arguments {
     /// A contact sheet of each asset, or one of all
     #[arg(long, value_name = "WHICH")]
     pub sheet: Option<Sheet>,
+    #[command(flatten)]
+    pub motion: MotionArguments,
     #[command(flatten)]
     pub cameras: CameraArguments,
     #[command(flatten)]

@@ -5,7 +5,7 @@
 //! `features`, `summary` sums up, `tables`, `report` and `say` write.
 
 mod cache;
-mod decode;
+pub(crate) mod decode;
 mod distribution;
 mod draw;
 mod features;

@@ -22,6 +22,9 @@ pub struct Document {
     pub accessors: Vec<Accessor>,
     pub buffer_views: Vec<BufferView>,
     pub buffers: Vec<Buffer>,
+    pub materials: Vec<Material>,
+    pub textures: Vec<Texture>,
+    pub images: Vec<Image>,
     pub extensions_required: Vec<String>,
 }
 
@@ -81,8 +84,46 @@ impl Mesh {
 pub struct Primitive {
     pub attributes: BTreeMap<String, usize>,
     pub mode: Option<u32>,
+    pub indices: Option<usize>,
+    pub material: Option<usize>,
     pub targets: Vec<BTreeMap<String, usize>>,
     pub extensions: PrimitiveExtensions,
+}
+
+/// How a surface looks.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Material {
+    pub pbr_metallic_roughness: Surface,
+}
+
+/// Its base colour: a linear factor and a texture.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Surface {
+    pub base_color_factor: Option<[f32; 4]>,
+    pub base_color_texture: Option<TextureReference>,
+}
+
+/// Which texture.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TextureReference {
+    pub index: usize,
+}
+
+/// Which image.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Texture {
+    pub source: Option<usize>,
+}
+
+/// An encoded picture in a buffer view, or elsewhere.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Image {
+    pub buffer_view: Option<usize>,
 }
 
 /// Extensions of a primitive that concern splats.

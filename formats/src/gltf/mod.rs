@@ -11,6 +11,7 @@ mod accessor;
 pub(crate) mod animation;
 pub(crate) mod container;
 pub(crate) mod document;
+mod mesh;
 mod moving;
 mod placement;
 mod read;
@@ -20,6 +21,7 @@ pub(crate) mod skin;
 pub(crate) mod tests;
 mod write;
 
+pub use mesh::{RiggedMesh, read_rigged_mesh};
 pub use read::read;
 pub use write::{Options, Still, notes, write, write_frames};
 

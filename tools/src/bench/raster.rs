@@ -1,6 +1,6 @@
 //! `gav bench raster`: the rasteriser on scenes that anyone can make again, beside the readable one and the processor's peak.
 
-use std::{process::ExitCode, time::Instant};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
@@ -11,6 +11,7 @@ use gav_kernels::{
 };
 use serde_json::json;
 
+use super::best;
 use crate::{bench::EXAMPLES, text::table};
 
 /// Floating-point operations for one splat in one pixel: 8 for the exponent, 13 for the power of two, 9 for the blend.
@@ -34,7 +35,6 @@ pub(super) struct Raster {
 /// Runs the command.
 pub(super) fn run(arguments: &Raster) -> Result<ExitCode> {
     let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let (all, one) = (pool(threads)?, pool(1)?);
     let peak = peak::flops_per_core();
     let mut lines = vec![
@@ -87,17 +87,7 @@ pub(super) fn run(arguments: &Raster) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shortest time in seconds of as many runs as fit, at least two.
-fn best(seconds: f64, mut run: impl FnMut()) -> f64 {
-    let started = Instant::now();
-    let mut best = f64::INFINITY;
-    for count in 0.. {
-        if count >= 2 && started.elapsed().as_secs_f64() > seconds {
-            break;
-        }
-        let start = Instant::now();
-        run();
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    best
+/// A pool of its own for every number of threads.
+pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build()
 }

@@ -1,26 +1,29 @@
 //! All pictures of one asset.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use gav_formats::{Avatar, ColorSpace, Error, RenderModel, Splats, sink::write_file_atomically};
+use gav_formats::{Avatar, ColorSpace, Error, RenderModel, RigBase, Splats, sink::write_file_atomically};
 use gav_kernels::{
     psnr::displayed_splats,
     raster::{self, Settings},
 };
+use gav_models::puppet::Puppet;
 use rayon::prelude::*;
 
 use super::{
     Arguments, FileKind,
     plan::{Action, Item, Look, Place, beside, check_film_size},
     values::Background,
-    views::Shot,
+    views::{Shot, played},
 };
 use crate::{
     batch::{bars::Line, memory::Budget, place::slashes},
     failure::Failure,
+    motion::{MotionArguments, puppet},
     pictures::{
         Picture, Pixels, gif, linear_from_srgb,
         sheet::{Cell, compose, grid, shrink},
@@ -73,9 +76,20 @@ pub(super) fn draw(
         message: format!("{}: {message}", item.input.display()),
         hint: None,
     };
-    let splats = displayed_splats(&avatar).map_err(|e| Failure::at(&item.input, &e))?;
+    let motion = Motion::of(item, arguments, &avatar)?;
+    let splats = match &motion {
+        Some(motion) => Cow::Owned(motion.splats(0.0)?),
+        None => displayed(&item.input, &avatar)?,
+    };
     share.shrink(avatar.splats.raw_bytes() + splats.raw_bytes());
-    let mut shots = look.cameras.shots(&avatar, &splats).map_err(impossible)?;
+    let mut shots = match motion.as_ref().filter(|_| look.plays) {
+        None => look.cameras.shots(&avatar, &splats).map_err(impossible)?,
+        Some(motion) => {
+            let times = motion.times(look)?;
+            let shots = look.cameras.shots(&avatar, &motion.everywhere(&times)?).map_err(impossible)?;
+            played(&shots, &times)
+        }
+    };
     let shown = |count: usize| {
         let views = showing.map_or(0, |s| s.views.min(count));
         (0..views).map(move |k| k * count / views)
@@ -87,7 +101,7 @@ pub(super) fn draw(
         shots = all.into_iter().enumerate().filter(|(i, _)| shown.contains(i)).map(|(_, s)| s).collect();
     }
     let mut output = Output::new(item, look, writes, &shots).map_err(impossible)?;
-    let scene = Scene { avatar: &avatar, splats: &splats, look };
+    let scene = Scene { avatar: &avatar, splats: &splats, motion: motion.as_ref(), look };
     let largest = shots.iter().map(|s| u64::from(s.camera.width) * u64::from(s.camera.height)).max().unwrap_or(0);
     let each = largest * PIXEL_BYTES + splats.len() as u64 * SPLAT_BYTES;
     let together = (budget.total() / each.max(1)).clamp(1, rayon::current_num_threads() as u64) as usize;
@@ -114,15 +128,71 @@ pub(super) fn draw(
     Ok(Drawn { files, views: count, splats: splats.len(), cells })
 }
 
+/// An asset in motion.
+struct Motion<'a> {
+    input: &'a Path,
+    arguments: &'a MotionArguments,
+    puppet: Puppet<'a>,
+}
+
+impl<'a> Motion<'a> {
+    /// `None` when the asset is shown at rest and has what that takes.
+    fn of(item: &'a Item, arguments: &'a Arguments, avatar: &'a Avatar) -> Result<Option<Self>, Failure> {
+        let unknown_rest = matches!(avatar.rig.base, RigBase::Triangle(_)) && avatar.rest.is_none();
+        if !arguments.motion.is_given() && !unknown_rest {
+            return Ok(None);
+        }
+        let puppet = puppet(&item.input, avatar)?;
+        Ok(Some(Self { input: &item.input, arguments: &arguments.motion, puppet }))
+    }
+
+    fn splats(&self, seconds: f64) -> Result<Splats, Failure> {
+        let pose = self.arguments.pose(&self.puppet, seconds)?;
+        self.puppet.pose(&pose).map_err(|e| Failure::of(Some(self.input), &e))
+    }
+
+    /// Instants of the pictures: the rate's, or as many as were asked for, evenly spread.
+    fn times(&self, look: &Look) -> Result<Vec<f64>, Failure> {
+        let seconds = self.arguments.duration(&self.puppet)?;
+        Ok(match look.frames {
+            Some(count) => (0..count).map(|k| seconds * f64::from(k) / f64::from(count)).collect(),
+            None => (0..=(seconds * look.rate).floor() as u64).map(|k| k as f64 / look.rate).collect(),
+        })
+    }
+
+    /// The splats at up to eight instants in one, so that cameras see all of the motion.
+    fn everywhere(&self, times: &[f64]) -> Result<Splats, Failure> {
+        let some = times.len().min(8);
+        let mut all = Splats::default();
+        for k in 0..some {
+            let splats = self.splats(times[k * times.len() / some])?;
+            all.sh_degree = splats.sh_degree;
+            all.means.extend(splats.means);
+            all.log_scales.extend(splats.log_scales);
+            all.rotations.extend(splats.rotations);
+            all.opacity_logits.extend(splats.opacity_logits);
+            all.sh0.extend(splats.sh0);
+            all.sh_rest.extend(splats.sh_rest);
+        }
+        Ok(all)
+    }
+}
+
+/// The splats at rest.
+fn displayed<'a>(path: &Path, avatar: &'a Avatar) -> Result<Cow<'a, Splats>, Failure> {
+    displayed_splats(avatar).map_err(|e| Failure::at(path, &e))
+}
+
 /// What is drawn.
 struct Scene<'a> {
     avatar: &'a Avatar,
     splats: &'a Splats,
+    motion: Option<&'a Motion<'a>>,
     look: &'a Look,
 }
 
 impl Scene<'_> {
-    fn picture(&self, shot: &Shot) -> Picture {
+    fn picture(&self, shot: &Shot) -> Result<Picture, Failure> {
         let model = match (self.look.model, self.avatar.render_model) {
             // flat splats have no other way to be drawn
             (_, RenderModel::Surfel) => RenderModel::Surfel,
@@ -136,8 +206,9 @@ impl Scene<'_> {
         };
         let usual = Settings::from(model);
         let settings = Settings { depth: self.look.extras.depth, near: shot.near.min(usual.near), ..usual };
-        let image = raster::render(self.splats, &shot.camera, &settings, background);
-        Picture { image, transparent: self.look.background == Background::Transparent, space }
+        let posed = self.motion.zip(shot.seconds).map(|(motion, seconds)| motion.splats(seconds)).transpose()?;
+        let image = raster::render(posed.as_ref().unwrap_or(self.splats), &shot.camera, &settings, background);
+        Ok(Picture { image, transparent: self.look.background == Background::Transparent, space })
     }
 }
 
@@ -205,7 +276,7 @@ impl<'a> Output<'a> {
 
     /// Takes a picture and writes its own files.
     fn take(&self, scene: &Scene<'_>, shot: &Shot, side: Option<usize>) -> Result<Taken, Failure> {
-        let picture = scene.picture(shot);
+        let picture = scene.picture(shot)?;
         let mut files = Vec::new();
         if self.writes {
             for (ending, encoded) in self.stills(&picture) {
@@ -261,7 +332,7 @@ impl<'a> Output<'a> {
             // further files of one named picture: head.png, head.depth.npy
             Place::Exactly(path) if path.extension().is_some_and(|e| e == ending) => path.clone(),
             Place::Exactly(path) => path.with_extension(ending),
-            Place::Base(base) if self.look.cameras.is_single() => beside(base, ending),
+            Place::Base(base) if self.look.is_single() => beside(base, ending),
             Place::Base(base) => base.join(format!("{}.{ending}", shot.name)),
         }
     }

@@ -35,6 +35,17 @@ pub(super) struct Look {
     pub rate: f64,
     /// A sheet beside the pictures of each asset.
     pub sheet: bool,
+    /// A clip plays: every picture has an instant of its own.
+    pub plays: bool,
+    /// Pictures of the clip, when not as many as the rate gives.
+    pub frames: Option<u32>,
+}
+
+impl Look {
+    /// Is the picture of an asset a single one, without a folder of its own?
+    pub fn is_single(&self) -> bool {
+        self.cameras.is_single() && !self.plays
+    }
 }
 
 /// What happens to one asset.
@@ -214,7 +225,7 @@ pub(super) fn targets(look: &Look, place: &Place) -> Vec<PathBuf> {
         Place::Base(base) => base,
     };
     let stills = look.kinds.iter().filter(|k| !k.is_film());
-    let mut paths: Vec<PathBuf> = if look.cameras.is_single() {
+    let mut paths: Vec<PathBuf> = if look.is_single() {
         stills.map(|k| beside(base, k.ending())).collect()
     } else {
         stills.take(1).map(|_| base.clone()).collect()
@@ -274,7 +285,16 @@ fn look(arguments: &Arguments, exact: Option<FileKind>) -> Result<Look> {
     }
     let film = kinds.iter().any(|k| k.is_film());
     let single = exact.is_some_and(|k| !k.is_film()) && arguments.sheet.is_none();
-    let cameras = Cameras::new(&arguments.cameras, single, film)?;
+    let plays = arguments.motion.plays();
+    if single && plays {
+        let message = format!("-o {out} is one picture, and a clip has many");
+        return Err(refuse(message, "say which with --time SECONDS, or give a folder or a film (.mp4, .gif)"));
+    }
+    // a clip is looked at from where one looks at a picture; its number of pictures is no matter of the cameras
+    let mut from = arguments.cameras.clone();
+    let frames = if plays && from.cameras.as_deref().is_none_or(|c| c == "front") { from.frames.take() } else { None };
+    let still = plays && from.cameras.is_none();
+    let cameras = Cameras::new(&from, single || still, film && !still)?;
     if single && cameras.count().is_some_and(|n| n > 1) {
         let count = cameras.count().unwrap_or(0);
         let message = format!("-o {out} is one picture, and there are {}", plural(count, "camera"));
@@ -299,6 +319,8 @@ fn look(arguments: &Arguments, exact: Option<FileKind>) -> Result<Look> {
         model: picture.model,
         rate: picture.fps,
         sheet: arguments.sheet == Some(Sheet::Each),
+        plays,
+        frames,
     };
     if let (Source::Around { .. }, Some(super::values::Size::Exactly([w, h]))) =
         (&look.cameras.source, arguments.cameras.size)
@@ -357,7 +379,7 @@ fn options_hash(arguments: &Arguments, look: &Look) -> String {
         arguments.read.from_frame,
         look.kinds,
         arguments.sheet,
-        look.cameras.fingerprint(),
+        format!("{} {:?} {frames:?}", look.cameras.fingerprint(), arguments.motion, frames = look.frames),
         arguments.picture,
     );
     blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()

@@ -80,7 +80,7 @@ pub(super) fn field_of_view(text: &str) -> Result<f64, String> {
     between(text, 0.1, 170.0)
 }
 
-pub(super) fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     between(text, 0.1, 240.0)
 }
 

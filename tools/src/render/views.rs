@@ -57,6 +57,24 @@ pub(super) struct Shot {
     pub camera: Camera,
     /// Depth before which nothing is drawn, in units of the asset: closer than usual for tiny ones.
     pub near: f64,
+    /// Instant of the motion, when it plays.
+    pub seconds: Option<f64>,
+}
+
+/// Spreads the shots over `times` of a motion: the first camera takes the first picture.
+pub(super) fn played(shots: &[Shot], times: &[f64]) -> Vec<Shot> {
+    let digits = digits(times.len());
+    let shot = |(index, seconds): (usize, &f64)| {
+        let camera = &shots[index * shots.len() / times.len()];
+        Shot {
+            name: format!("{index:0digits$}"),
+            label: format!("{seconds:.2} s"),
+            camera: camera.camera.clone(),
+            near: camera.near,
+            seconds: Some(*seconds),
+        }
+    };
+    times.iter().enumerate().map(shot).collect()
 }
 
 impl Cameras {
@@ -178,6 +196,7 @@ impl Cameras {
                     label: format!("{:.0}° {:+.0}°", azimuth.rem_euclid(360.0), elevation),
                     camera,
                     near,
+                    seconds: None,
                 };
                 Ok(cameras.into_iter().zip(directions).enumerate().map(shot).collect())
             }
@@ -206,7 +225,8 @@ impl Cameras {
             .map(|index| {
                 let camera = &cameras[index];
                 let label = if camera.name.is_empty() { format!("{index:0digits$}") } else { camera.name.clone() };
-                Ok(Shot { name: names[index].clone(), label, camera: resized(camera, self.size)?, near: f64::INFINITY })
+                let (name, camera) = (names[index].clone(), resized(camera, self.size)?);
+                Ok(Shot { name, label, camera, near: f64::INFINITY, seconds: None })
             })
             .collect()
     }

@@ -1,0 +1,254 @@
+use gav_formats::{
+    Activation, Avatar, BlendWeights, Blendshapes, Clip, Driver, DriverMap, Frame, Interpolation, Mlp, MlpLayer, Pose,
+    RigBase, TemplateFamily, Track, TriangleBinding, TriangleFrame,
+    synthetic::{RigSample, every_rig, random, uniform},
+};
+
+use super::{BakeOptions, Puppet, TIME};
+use crate::body::{Body, Parts};
+
+/// A sheet of 4 × 4 vertices: root and a jaw that carries the lower half; two expressions, one of them of the whole sheet.
+fn body() -> Body<f32> {
+    let vertices: Vec<[f32; 3]> =
+        (0..16).map(|k| [(k % 4) as f32 * 0.05, (k / 4) as f32 * 0.05, 0.01 * uniform(k, 1) as f32]).collect();
+    let faces = (0..9u32)
+        .flat_map(|q| {
+            let v = q / 3 * 4 + q % 3;
+            [[v, v + 1, v + 4], [v + 1, v + 5, v + 4]]
+        })
+        .collect();
+    let shapedirs =
+        (0..16 * 3 * 2).map(|i| if i % 2 == 0 { 0.01 } else { 0.02 * uniform(i, 2) as f32 - 0.01 }).collect();
+    let weights = (0..16).flat_map(|v| if v / 4 < 2 { [0.25, 0.75] } else { [1.0, 0.0] }).collect();
+    let regressor = (0..2).flat_map(|j| (0..16).map(move |v| if v == 5 + 4 * j { 1.0 } else { 0.0 })).collect();
+    Body::new(&Parts {
+        family: TemplateFamily::Custom,
+        name: "sheet".into(),
+        licence: "CC0-1.0".into(),
+        uvs: vertices.iter().map(|v| [v[0] * 4.0, v[1] * 4.0]).collect(),
+        uv_faces: Vec::new(),
+        vertices,
+        faces,
+        shapedirs,
+        identity_columns: 0,
+        posedirs: Vec::new(),
+        extras: Vec::new(),
+        regressor,
+        weights,
+        parents: vec![None, Some(0)],
+        joint_names: vec!["root".into(), "jaw".into()],
+        hands: None,
+    })
+    .unwrap()
+}
+
+fn bound(frame: TriangleFrame) -> Avatar {
+    let mut avatar = Avatar::new(random(40, 0, 7).splats, Frame::RUB);
+    let local = if frame == TriangleFrame::GaussianAvatars { 0.5 } else { 0.005 };
+    avatar.splats.means.as_flattened_mut().iter_mut().for_each(|v| *v *= local);
+    let coordinates = |k: u64| {
+        let (a, b) = (0.5 * uniform(k, 3) as f32, 0.5 * uniform(k, 4) as f32);
+        [a, b, 1.0 - a - b]
+    };
+    avatar.rig.base = RigBase::Triangle(TriangleBinding {
+        frame,
+        triangles: (0..40).map(|k| k % 18).collect(),
+        barycentrics: (frame == TriangleFrame::RgbAvatar).then(|| (0..40).map(coordinates).collect()),
+    });
+    avatar.template = Some(body().template());
+    avatar
+}
+
+fn track(target: &str, width: u32, values: &[f32]) -> Track {
+    Track {
+        target: target.into(),
+        width,
+        interpolation: Interpolation::Linear,
+        ticks: (0..values.len() as u32 / width).collect(),
+        values: values.to_vec(),
+    }
+}
+
+fn farthest(a: &[[f32; 3]], b: &[[f32; 3]]) -> f32 {
+    let distance = |(a, b): (&[f32; 3], &[f32; 3])| (0..3).map(|c| (a[c] - b[c]).powi(2)).sum::<f32>().sqrt();
+    a.iter().zip(b).map(distance).fold(0.0, f32::max)
+}
+
+#[test]
+fn bound_splats_follow_the_whole_body_rigidly() {
+    for frame in [TriangleFrame::GaussianAvatars, TriangleFrame::Stga, TriangleFrame::RgbAvatar] {
+        let avatar = bound(frame);
+        let puppet = Puppet::new(&avatar, Some(body())).unwrap();
+        let mut pose = Pose::default();
+        // a quarter turn about y, and a step
+        pose.set("body.pose", [0.0, std::f32::consts::FRAC_PI_2, 0.0, 0.0, 0.0, 0.0]);
+        pose.set("body.translation", [0.0, 2.0, 0.0]);
+        let posed = puppet.pose(&pose).unwrap();
+        let root = body().rest_vertices()[5];
+        let expected: Vec<[f32; 3]> = puppet
+            .rest()
+            .means
+            .iter()
+            .map(|m| [root[0] + (m[2] - root[2]), m[1] + 2.0, root[2] - (m[0] - root[0])])
+            .collect();
+        assert!(farthest(&posed.means, &expected) < 2e-6, "{frame:?} {}", farthest(&posed.means, &expected));
+        assert_eq!(posed.log_scales.len(), 40);
+        for (a, b) in posed.log_scales.iter().zip(&puppet.rest().log_scales) {
+            assert!((0..3).all(|c| (a[c] - b[c]).abs() < 1e-4));
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_named_with_both_numbers() {
+    let mut avatar = bound(TriangleFrame::Stga);
+    assert!(Puppet::new(&avatar, None).err().unwrap().to_string().contains("template"));
+    avatar.template.as_mut().unwrap().vertex_count = 5023;
+    let message = Puppet::new(&avatar, Some(body())).err().unwrap().to_string();
+    assert!(message.contains("5023") && message.contains("16"), "{message}");
+    let mut avatar = bound(TriangleFrame::Stga);
+    avatar.template = None;
+    let RigBase::Triangle(binding) = &mut avatar.rig.base else { unreachable!() };
+    binding.triangles[3] = 77;
+    let message = Puppet::new(&avatar, Some(body())).err().unwrap().to_string();
+    assert!(message.contains("77") && message.contains("18"), "{message}");
+    let avatar = bound(TriangleFrame::Stga);
+    let puppet = Puppet::new(&avatar, Some(body())).unwrap();
+    let mut pose = Pose::default();
+    pose.set("body.pose", [0.0; 5]);
+    let message = puppet.pose(&pose).unwrap_err().to_string();
+    assert!(message.contains('5') && message.contains('6'), "{message}");
+    assert!(puppet.clip("talk").unwrap_err().to_string().contains("talk"));
+}
+
+#[test]
+fn every_sample_rests_where_it_says() {
+    for (name, kind) in RigSample::ALL {
+        let avatar = every_rig(kind);
+        let body = match (&avatar.rig.base, &avatar.mesh) {
+            // samples embed a bare mesh without joints, or nothing
+            (RigBase::Triangle(_), _) => continue,
+            _ => None,
+        };
+        let puppet = Puppet::new(&avatar, body).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(puppet.rest().len(), avatar.splats.len());
+        let known: Vec<String> = puppet.controls().into_iter().flat_map(|g| g.controls).map(|c| c.name).collect();
+        for clip in &avatar.clips {
+            let unknown = puppet.unknown_targets(&clip.pose_at(0.1));
+            assert!(unknown.is_empty(), "{name}: {unknown:?} among {known:?}");
+        }
+    }
+}
+
+#[test]
+fn recorded_frames_are_looked_up_by_time() {
+    let avatar = every_rig(RigSample::Frames);
+    let puppet = Puppet::new(&avatar, None).unwrap();
+    let mut pose = Pose::default();
+    pose.set(TIME, [3.0 / 24.0]);
+    let posed = puppet.pose(&pose).unwrap();
+    // between the frames at ticks 2 and 4, which are the third and fourth
+    let expected = avatar.splats.means[0][0] + 0.025;
+    assert!((posed.means[0][0] - expected).abs() < 1e-6);
+    assert_eq!(puppet.recorded_seconds(), Some(10.0 / 24.0));
+    assert!(puppet.bake(&BakeOptions::default()).unwrap_err().to_string().contains("frames"));
+}
+
+#[test]
+fn maps_reach_drivers_of_another_space() {
+    let mut avatar = bound(TriangleFrame::GaussianAvatars);
+    avatar.driver_maps = vec![DriverMap {
+        name: "arkit".into(),
+        inputs: vec!["arkit.jawOpen".into(), "arkit.mouthPucker".into()],
+        outputs: vec!["body.expression.0".into(), "body.expression.1".into()],
+        matrix: vec![2.0, 0.0, 0.0, 3.0],
+        offset: vec![0.0, 0.5],
+    }];
+    let puppet = Puppet::new(&avatar, Some(body())).unwrap();
+    let (mut mapped, mut direct) = (Pose::default(), Pose::default());
+    mapped.set("arkit.jawOpen", [0.5]);
+    direct.set("body.expression", [1.0, 0.5]);
+    assert_eq!(puppet.pose(&mapped).unwrap(), puppet.pose(&direct).unwrap());
+    assert!(puppet.unknown_targets(&mapped).is_empty());
+    mapped.set("arkit.nonsense", [1.0]);
+    assert_eq!(puppet.unknown_targets(&mapped), ["arkit.nonsense"]);
+}
+
+#[test]
+fn networks_hear_axis_angles_as_6d_rotations() {
+    let mut avatar = Avatar::new(random(10, 0, 9).splats, Frame::RUB);
+    let inputs: Vec<String> = (0..6).map(|k| format!("flame.jaw_6d.{k}")).collect();
+    let weight = (0..6).map(|k| if k == 4 { 1.0 } else { 0.0 }).collect();
+    avatar.drivers = inputs
+        .iter()
+        .enumerate()
+        .map(|(k, name)| Driver {
+            name: name.clone(),
+            min: -1.0,
+            max: 1.0,
+            default: f32::from(u8::from(k == 0 || k == 4)),
+        })
+        .collect();
+    avatar.rig.blendshapes = Some(Blendshapes {
+        bases: 1,
+        means: vec![[1.0, 0.0, 0.0]; 10],
+        weights: BlendWeights::Mlp(Mlp {
+            inputs,
+            layers: vec![MlpLayer { weight, bias: vec![0.0], activation: Activation::None }],
+        }),
+        ..Blendshapes::default()
+    });
+    let puppet = Puppet::new(&avatar, None).unwrap();
+    // the second row of a turn about x by 60 degrees has a cosine of a half
+    let mut pose = Pose::default();
+    pose.set("flame.jaw_pose", [std::f32::consts::FRAC_PI_3, 0.0, 0.0]);
+    let moved = puppet.pose(&pose).unwrap().means[0][0] - avatar.splats.means[0][0];
+    assert!((moved - 0.5).abs() < 1e-6, "{moved}");
+    assert!((puppet.rest().means[0][0] - avatar.splats.means[0][0] - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn a_baked_avatar_moves_alike_without_its_template() {
+    let mut avatar = bound(TriangleFrame::Stga);
+    // expressions alone: centres move with their triangles, and turning triangles are a second-order effect for small offsets
+    avatar.clips = vec![Clip {
+        name: "talk".into(),
+        ticks_per_second: 10,
+        tracks: vec![
+            track("body.expression", 2, &[0.0, 0.0, 0.5, 1.0, 1.0, -1.0]),
+            track(
+                "body.pose",
+                6,
+                &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.2, 0.0, 0.4, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.1, 0.0],
+            ),
+            track("body.translation", 3, &[0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.2, 0.0]),
+        ],
+    }];
+    let puppet = Puppet::new(&avatar, Some(body())).unwrap();
+    let baked = puppet.bake(&BakeOptions::default()).unwrap();
+    assert_eq!(baked.avatar.rig.kind(), 7);
+    assert!(baked.avatar.template.is_none() && baked.notice.is_some());
+    let (mean, max) = (baked.mean_error.unwrap(), baked.max_error.unwrap());
+    // offsets of 5 mm from triangles that turn by some degrees against their joints
+    assert!(mean < 5e-4 && max < 3e-3 && max > 0.0, "{mean} {max}");
+    let targets: Vec<&str> = baked.avatar.clips[0].tracks.iter().map(|t| t.target.as_str()).collect();
+    assert_eq!(
+        targets,
+        [
+            "joint/root/translation",
+            "joint/root/rotation",
+            "joint/jaw/rotation",
+            "body.expression.0",
+            "body.expression.1"
+        ]
+    );
+    // keyed instants and those between
+    let again = Puppet::new(&baked.avatar, None).unwrap();
+    for seconds in [0.0, 0.1, 0.2] {
+        let a = puppet.pose(&avatar.clips[0].pose_at(seconds)).unwrap();
+        let b = again.pose(&baked.avatar.clips[0].pose_at(seconds)).unwrap();
+        assert!(farthest(&a.means, &b.means) < 3e-3);
+    }
+    let one = puppet.bake(&BakeOptions { targets: 1, ..BakeOptions::default() }).unwrap();
+    assert_eq!((one.avatar.drivers.len(), one.left_out.len()), (1, 1));
+}
