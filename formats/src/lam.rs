@@ -18,7 +18,7 @@
 //! The triangles stay outside: their topology is FLAME's, and nothing needs them.
 
 mod archive;
-mod names;
+pub(crate) mod names;
 mod offset;
 
 use std::collections::HashSet;
