@@ -7,7 +7,9 @@
 use std::io::{Cursor, Write};
 
 use gav_formats::{
-    Avatar, EncodeOptions, Limits, Profile, ReadOptions, Source, format_by_name,
+    Avatar, EncodeOptions, Limits, Profile, ReadOptions, Source,
+    clips::{self, ClipOptions},
+    format_by_name,
     gav::{self, Attribute, Reader},
     npy, ply, validate,
     weights::{self, pickle},
@@ -19,9 +21,11 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 pub type Decoder = fn(&[u8]);
 
 /// Every target by name.
-pub const DECODERS: [(&str, Decoder); 22] = [
+pub const DECODERS: [(&str, Decoder); 24] = [
     ("arrays", arrays),
+    ("clips", clips),
     ("compressed_ply", compressed_ply),
+    ("driver_map", driver_map),
     ("frame", frame),
     ("gav", gav),
     ("gav_unchecked", gav_unchecked),
@@ -353,4 +357,36 @@ pub fn torch_zip(data: &[u8]) {
         members.extend([("a/constants.pkl", constants), ("a/constants/0", constant)]);
     }
     read_weights(&zipped(&members));
+}
+
+/// File names that [`clips`] and [`driver_map`] choose from by the first byte of their input.
+pub const CLIP_NAMES: [&str; 5] = ["x.npz", "x.csv", "x.json", "x.frame", "x.glb"];
+
+/// Motion in any file of one part; what was read can be mixed, cut, resampled, retargeted and written.
+pub fn clips(data: &[u8]) {
+    let Some((&name, bytes)) = data.split_first() else { return };
+    let source = Source::from_bytes_at(bytes.to_vec(), CLIP_NAMES[usize::from(name) % CLIP_NAMES.len()]);
+    let options = ClipOptions { identity: true, limits: options().limits, ..ClipOptions::default() };
+    for clip in clips::read_source(&source, &options).unwrap_or_default() {
+        let _ = (clips::to_json(&clip), clips::to_csv(&clip));
+        // a short clip may claim to last for years
+        if clip.seconds() * f64::from(clip.ticks_per_second.max(60)) > 1e4 {
+            continue;
+        }
+        let _ = clips::to_npz(&clip).map(|bytes| Source::from_bytes_at(bytes, "x.npz"));
+        let half = clip.resampled(60).trimmed(0.0, 0.5 * clip.seconds()).unwrap_or_default();
+        let _ = clip.blended(&half, 0.5);
+        let fitted = clips::fit_flame(&half, 100, Some(clips::Rotations::SixD)).unwrap_or(half);
+        let _ = clips::fit_flame(&fitted, 3, Some(clips::Rotations::AxisAngle));
+        let _ = clips::relative_to_neutral(&fitted, &fitted.pose_at(0.0), &fitted.pose_at(1.0));
+    }
+}
+
+/// Linear maps of drivers.
+pub fn driver_map(data: &[u8]) {
+    let Some((&name, bytes)) = data.split_first() else { return };
+    let source = Source::from_bytes_at(bytes.to_vec(), CLIP_NAMES[usize::from(name) % CLIP_NAMES.len()]);
+    if let Ok(map) = clips::read_map(&source, &options().limits) {
+        assert_eq!(map.matrix.len(), map.inputs.len() * map.outputs.len());
+    }
 }

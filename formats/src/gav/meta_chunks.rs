@@ -15,8 +15,8 @@ use super::{
     tensors,
 };
 use crate::{
-    Camera, Clip, DType, Driver, DriverMap, Limits, Mesh, Meta, NamedArray, RestPose, Result, Template, Thumbnail,
-    Track, UserAttribute, clip::Interpolation,
+    Camera, Clip, DType, Driver, DriverMap, Interpolation, Limits, Mesh, Meta, NamedArray, RestPose, Result, Template,
+    Thumbnail, Track, UserAttribute,
 };
 
 fn from_json<T: serde::de::DeserializeOwned>(value: Value, entry: &Entry) -> Result<T> {

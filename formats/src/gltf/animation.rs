@@ -4,12 +4,7 @@ use super::{
     container::{Gltf, bad},
     document::{Animation, Channel},
 };
-use crate::{Clip, Interpolation, Result, Track};
-
-/// Time bases tried in this order; the last one, 90 kHz, is within 6 µs of any time.
-const TIME_BASES: [u32; 11] = [24, 25, 30, 48, 50, 60, 100, 120, 240, 1000, 90_000];
-/// Largest distance of a key from a tick, in ticks, at which the key counts as lying on it.
-const ON_TICK: f64 = 2e-3;
+use crate::{Clip, Interpolation, Result, Track, clips::time_base};
 
 /// Values at keys, as in the file.
 struct Keys {
@@ -47,7 +42,8 @@ impl Gltf<'_> {
             if name.is_empty() || clips.iter().any(|c| c.name == name) {
                 name = format!("{name}{}{index}", if name.is_empty() { "animation " } else { "." });
             }
-            let ticks_per_second = time_base(&all_keys);
+            let times = all_keys.iter().flat_map(|keys| &keys.times).map(|t| f64::from(*t));
+            let ticks_per_second = time_base(times);
             let mut clip = Clip { name, ticks_per_second, tracks: Vec::new() };
             for keys in &all_keys {
                 keys.append_tracks(&mut clip)?;
@@ -150,17 +146,6 @@ impl Keys {
     }
 }
 
-/// The first time base on whose ticks all keys lie.
-fn time_base(all: &[Keys]) -> u32 {
-    let fits = |base: &u32| {
-        all.iter().flat_map(|k| &k.times).all(|t| {
-            let ticks = f64::from(*t) * f64::from(*base);
-            (ticks - ticks.round()).abs() <= ON_TICK
-        })
-    };
-    TIME_BASES.into_iter().find(fits).unwrap_or(TIME_BASES[TIME_BASES.len() - 1])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,14 +158,6 @@ mod tests {
             interpolation: Interpolation::Linear,
             target: vec!["a".into(), "b".into()],
         }
-    }
-
-    #[test]
-    fn the_time_base_is_the_simplest_that_fits() {
-        assert_eq!(time_base(&[keys(&[0.0, 1.0 / 24.0, 10.0 + 23.0 / 24.0])]), 24);
-        assert_eq!(time_base(&[keys(&[0.0, 1.0 / 30.0])]), 30);
-        assert_eq!(time_base(&[keys(&[0.0, 0.041]), keys(&[0.5])]), 1000);
-        assert_eq!(time_base(&[keys(&[0.0, 0.012_345_6])]), 90_000);
     }
 
     #[test]

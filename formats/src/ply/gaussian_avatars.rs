@@ -14,9 +14,10 @@ use super::{
     write::write_vertices,
 };
 use crate::{
-    Avatar, Clip, Error, Interpolation, Limits, ReadOptions, Result, Rig, RigBase, Source, Template, TemplateFamily,
-    Track, TriangleBinding, TriangleFrame,
-    npy::{NpyArray, Npz, read_npz, write_npz},
+    Avatar, Clip, Error, Limits, ReadOptions, Result, Rig, RigBase, Source, Template, TemplateFamily, Track,
+    TriangleBinding, TriangleFrame,
+    clips::flame_param::{self, DYNAMIC_OFFSET, FAMILY, GROUPS, SHAPE},
+    npy::{NpyArray, read_npz, write_npz},
 };
 
 /// Name of the side file and, without its ending, of the clip that it becomes.
@@ -24,20 +25,7 @@ const SIDE_FILE: &str = "flame_param.npz";
 const CLIP: &str = "flame_param";
 /// Frames per second at which the official viewer plays.
 const FRAMES_PER_SECOND: u32 = 25;
-/// What precedes a parameter group in the names of drivers and tracks.
-const FAMILY: &str = "flame.";
-/// Member of the side file, parameter group of the template, length.
-const GROUPS: [(&str, &str, usize); 6] = [
-    ("expr", "expression", 100),
-    ("rotation", "rotation", 3),
-    ("neck_pose", "neck_pose", 3),
-    ("jaw_pose", "jaw_pose", 3),
-    ("eyes_pose", "eyes_pose", 6),
-    ("translation", "translation", 3),
-];
-const DYNAMIC_OFFSET: &str = "dynamic_offset";
 const STATIC_OFFSET: &str = "static_offset";
-const SHAPE: &str = "shape";
 
 /// Reads the table and, when it lies beside the file, `flame_param.npz`.
 pub(super) fn read(table: &Table, source: &Source, options: &ReadOptions) -> Result<Avatar> {
@@ -84,13 +72,7 @@ pub(super) fn flame_template(triangles: &[u32], teeth: bool) -> Template {
 /// Turns the side file into a clip and template constants.
 fn read_performance(avatar: &mut Avatar, bytes: &[u8], limits: &Limits) -> Result<()> {
     let npz = read_npz(bytes, limits)?;
-    let mut clip = Clip { name: CLIP.to_owned(), ticks_per_second: FRAMES_PER_SECOND, tracks: Vec::new() };
-    for (member, group, width) in GROUPS {
-        clip.tracks.extend(track(&npz, member, group, Some(width))?);
-    }
-    // 60 kB of zeros per frame in every published file: kept only if somebody used it
-    clip.tracks
-        .extend(track(&npz, DYNAMIC_OFFSET, DYNAMIC_OFFSET, None)?.filter(|t| t.values.iter().any(|v| *v != 0.0)));
+    let clip = Clip { name: CLIP.to_owned(), ticks_per_second: FRAMES_PER_SECOND, tracks: flame_param::tracks(&npz)? };
     if !clip.tracks.is_empty() {
         avatar.clips.push(clip);
     }
@@ -102,27 +84,6 @@ fn read_performance(avatar: &mut Avatar, bytes: &[u8], limits: &Limits) -> Resul
         }
     }
     Ok(())
-}
-
-/// The rows of a member as a track, one key a frame.
-fn track(npz: &Npz, member: &str, group: &str, width: Option<usize>) -> Result<Option<Track>> {
-    let Some(array) = npz.get(member) else { return Ok(None) };
-    let frames = array.shape.first().copied().unwrap_or(0);
-    let found: usize = array.shape.iter().skip(1).product();
-    if width.is_some_and(|width| width != found) || array.shape.len() < 2 || u32::try_from(frames).is_err() {
-        let message = format!("`{member}` has the shape {:?}, frames × {} expected", array.shape, width.unwrap_or(0));
-        return Err(Error::format("npz", "VALUE", 0, message));
-    }
-    if frames == 0 || found == 0 {
-        return Ok(None);
-    }
-    Ok(Some(Track {
-        target: format!("{FAMILY}{group}"),
-        width: found as u32,
-        interpolation: Interpolation::Linear,
-        ticks: (0..frames as u32).collect(),
-        values: array.to_f32(),
-    }))
 }
 
 /// Writes the PLY: the standard columns, then `binding_0`.

@@ -29,6 +29,7 @@ fn main() -> std::io::Result<()> {
     add_lam(&mut seeds);
     add_names(&mut seeds);
     add_weights(&mut seeds)?;
+    add_clips(&mut seeds)?;
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     for (target, _) in DECODERS {
         let folder = corpus.join(target);
@@ -278,6 +279,36 @@ fn add_weights(seeds: &mut Seeds) -> std::io::Result<()> {
     let tar = read("weights/tar.pth")?;
     let parts = ["storages", "tensors", "pickle"].map(|name| tar_member(&tar, name));
     seeds.entry("torch_tar").or_default().push(join(&parts));
+    Ok(())
+}
+
+/// Motion and maps of every kind, behind the number of a fitting name.
+fn add_clips(seeds: &mut Seeds) -> std::io::Result<()> {
+    let frame = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/arrays/protocol2.pkl"))?;
+    let array = |count: usize, width: usize| NpyArray::from_f32(vec![count, width], &vec![0.25; count * width]);
+    let npz = |arrays: &[(&str, NpyArray)]| {
+        write_npz(&arrays.iter().map(|(name, array)| ((*name).to_owned(), array.clone())).collect::<Vec<_>>())
+            .expect("in memory")
+    };
+    let rate = NpyArray::from_f64(Vec::new(), &[29.97]);
+    let csv = "Timecode,BlendshapeCount,EyeBlinkLeft,JawOpen,HeadYaw\n23:59:59:58.1,61,0.2,0.5,-0.1\n00:00:00:01.0,61,0,1,0\n";
+    let json = r#"{"name":"a","ticks_per_second":50,"tracks":[{"target":"joint/n/rotation","width":4,"interpolation":"slerp","ticks":[0,3],"values":[1,0,0,0,0,1,0,0]}]}"#;
+    let clips = [
+        npz(&[("expr", array(2, 5)), ("jaw_pose", array(2, 3)), ("eyes_pose", array(2, 6)), ("shape", array(1, 4))]),
+        npz(&[("poses", array(2, 72)), ("trans", array(2, 3)), ("mocap_framerate", rate)]),
+        npz(&[("global_orient", array(1, 3)), ("body_pose", array(2, 63)), ("betas", array(1, 10))]),
+        npz(&[("data", array(1, 123))]),
+        npz(&[("arkit.jawOpen", array(3, 1)), ("flame.jaw_6d", array(3, 6))]),
+    ];
+    let mut all: Vec<(u8, Vec<u8>)> = clips.into_iter().map(|bytes| (0, bytes)).collect();
+    all.extend([(1, csv.into()), (1, "seconds,a.0,a.1\n0,1,2\n0.5,3,4\n".into()), (2, json.into())]);
+    all.push((3, zipped(&[("0/data.pkl", &frame)])));
+    let behind = |(number, bytes): (u8, Vec<u8>)| [&[number], &bytes[..]].concat();
+    seeds.entry("clips").or_default().extend(all.into_iter().map(behind));
+    let json = r#"{"inputs":["jawOpen","b"],"outputs":["flame.jaw_pose.x"],"matrix":[[1,2]],"offset":[0.5]}"#;
+    let csv = "o,jawOpen,offset\nflame.jaw_pose.x,1,2\n";
+    let maps = [(0, npz(&[("flame.eyelids", array(52, 2))])), (1, csv.into()), (2, json.into())];
+    seeds.entry("driver_map").or_default().extend(maps.map(behind));
     Ok(())
 }
 

@@ -67,19 +67,26 @@ pub(super) struct Objects<'t, 'a> {
 impl<'t> Objects<'t, '_> {
     /// Counts a step into a value. Every way into one comes through here, so that shared values cannot explode and cycles end.
     pub fn enter<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        self.visits += 1;
+        self.count(1)?;
         self.depth += 1;
-        for (what, found, limit) in [
-            ("pickled values visited", self.visits, self.limits.visits),
-            ("depth of pickled values", self.depth, self.limits.depth),
-        ] {
-            if found > limit {
-                return Err(Error::Limit { what, requested: found.into(), limit: limit.into() });
-            }
+        if self.depth > self.limits.depth {
+            let (requested, limit) = (self.depth.into(), self.limits.depth.into());
+            return Err(Error::Limit { what: "depth of pickled values", requested, limit });
         }
         let result = step(self);
         self.depth -= 1;
         result
+    }
+
+    /// Counts values that are looked at without a step into them.
+    fn count(&mut self, values: usize) -> Result<()> {
+        let requested = u64::from(self.visits) + values as u64;
+        let limit = u64::from(self.limits.visits);
+        if requested > limit {
+            return Err(Error::Limit { what: "pickled values visited", requested, limit });
+        }
+        self.visits = requested as u32;
+        Ok(())
     }
 
     fn visit(&mut self, id: Id, name: &str, out: &mut Arrays) -> Result<()> {
@@ -87,10 +94,7 @@ impl<'t> Objects<'t, '_> {
     }
 
     fn visit_value(&mut self, id: Id, name: &str, out: &mut Arrays) -> Result<()> {
-        // names in files of data have at most some ten characters
-        if name.len() > 1024 {
-            return Err(Error::Limit { what: "characters of a name", requested: name.len() as u64, limit: 1024 });
-        }
+        check_name(name.len())?;
         let tree = self.tree;
         match tree.node(id) {
             Node::None => return Ok(()),
@@ -130,7 +134,9 @@ impl<'t> Objects<'t, '_> {
             ("collections", "OrderedDict" | "defaultdict", arguments) => {
                 // Python 2 writes the pairs as an argument
                 if let ("OrderedDict", Some(pairs)) = (object.name, arguments.first()) {
-                    for pair in self.tree.sequence(*pairs).unwrap_or_default() {
+                    let pairs = self.tree.sequence(*pairs).unwrap_or_default();
+                    self.count(pairs.len())?;
+                    for pair in pairs {
                         if let Some([key, value]) = self.tree.sequence(*pair) {
                             self.entries(&[(*key, *value)], name, out)?;
                         }
@@ -157,6 +163,10 @@ impl<'t> Objects<'t, '_> {
     }
 
     fn entries(&mut self, entries: &[(Id, Id)], name: &str, out: &mut Arrays) -> Result<()> {
+        self.count(entries.len())?;
+        for (key, _) in entries {
+            check_name(self.tree.text(*key).map_or(0, str::len))?;
+        }
         let keys: Vec<Option<String>> = entries.iter().map(|(key, _)| torch::name(self.tree, *key)).collect();
         // of equal keys the last one counts, as in Python
         let last: HashMap<&Option<String>, usize> = keys.iter().enumerate().map(|(index, key)| (key, index)).collect();
@@ -214,6 +224,8 @@ impl<'t> Objects<'t, '_> {
             return array_of(&tensor, &mut self.budget).map(|array| Some(Parsed::Array(array)));
         }
         let Some(object) = self.object(id) else { return Ok(None) };
+        // the attributes of an object are found by looking through them
+        self.count(object.call.state.and_then(|state| tree.entries(state)).map_or(0, <[_]>::len))?;
         if let Some(parsed) = numpy::parse(self, &object)? {
             return Ok(Some(parsed));
         }
@@ -274,6 +286,12 @@ enum Found {
     Array(NpyArray),
     Text(String),
     Other,
+}
+
+/// Names in files of data have at most some ten characters.
+fn check_name(length: usize) -> Result<()> {
+    let (requested, limit) = (length as u64, 1024);
+    if requested > limit { Err(Error::Limit { what: "characters of a name", requested, limit }) } else { Ok(()) }
 }
 
 fn place(name: &str) -> String {
