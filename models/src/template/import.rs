@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use gav_formats::{NamedArray, Source, TemplateFamily};
+use gav_formats::{
+    DType, NamedArray, Source, TemplateFamily,
+    npy::NpyType,
+    weights::{Arrays, Limits, read_arrays},
+};
 
-use super::store::read_arrays;
 use crate::{
     Error, Result,
     body::{Parts, check_official},
@@ -99,8 +102,31 @@ fn naming(file: &Path, error: Error) -> Error {
     }
 }
 
+/// The arrays of a pickle, a NumPy archive or a safetensors file.
 fn arrays(file: &Path) -> Result<Vec<NamedArray>> {
-    read_arrays(&Source::open(file)?)
+    Ok(named_arrays(read_arrays(&Source::open(file)?, &Limits::default())?))
+}
+
+/// Arrays in the types of `.gav`; 64-bit integers, of which a body has indices only, become f64.
+pub(super) fn named_arrays(arrays: Arrays) -> Vec<NamedArray> {
+    let named = arrays.arrays.into_iter().filter_map(|(name, array)| {
+        // a dimension beyond 32 bits is none of a body's
+        let shape = array.shape.iter().map(|d| u32::try_from(*d).ok()).collect::<Option<_>>()?;
+        let (dtype, data) = match array.dtype {
+            NpyType::Bool | NpyType::U8 => (DType::U8, array.data),
+            NpyType::I8 => (DType::I8, array.data),
+            NpyType::U16 => (DType::U16, array.data),
+            NpyType::I16 => (DType::I16, array.data),
+            NpyType::U32 => (DType::U32, array.data),
+            NpyType::I32 => (DType::I32, array.data),
+            NpyType::F16 => (DType::F16, array.data),
+            NpyType::F32 => (DType::F32, array.data),
+            NpyType::F64 => (DType::F64, array.data),
+            NpyType::U64 | NpyType::I64 => (DType::F64, array.to_f64().iter().flat_map(|v| v.to_le_bytes()).collect()),
+        };
+        Some(NamedArray { name, dtype, shape, data })
+    });
+    named.collect()
 }
 
 fn eyelid(path: &Path, vertices: usize) -> Result<Vec<[f32; 3]>> {
@@ -126,7 +152,7 @@ fn add_uv(parts: &mut Parts<f32>, path: &Path) -> Result<()> {
         (mesh.uvs, mesh.uv_faces)
     } else {
         let arrays: BTreeMap<String, NamedArray> =
-            read_arrays(&source)?.into_iter().map(|a| (a.name.clone(), a)).collect();
+            named_arrays(read_arrays(&source, &Limits::default())?).into_iter().map(|a| (a.name.clone(), a)).collect();
         let get = |name: &str| arrays.get(name).ok_or_else(|| Error::usage(format!("no array `{name}`")));
         (crate::body::texture_coordinates(get("vt")?)?, crate::body::index_triples(get("ft")?)?)
     };

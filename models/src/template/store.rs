@@ -5,12 +5,16 @@
 
 use std::path::{Path, PathBuf};
 
-use gav_formats::{DType, Limits, NamedArray, Source, Template, npy, sink::write_file_atomically};
+use gav_formats::{
+    DType, NamedArray, Source, Template,
+    sink::write_file_atomically,
+    weights::{Limits, read_arrays},
+};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::import::{Extras, Kind, import};
+use super::import::{Extras, Kind, import, named_arrays};
 use crate::{
     Error, Result,
     body::{Body, Parts, Teeth, family_name, official_counts},
@@ -99,6 +103,9 @@ impl Store {
             }
             sources.extend(earlier.sources.iter().filter(|s| !sources.contains(s)).cloned().collect::<Vec<_>>());
         }
+        if let Some((manifest, _)) = earlier.filter(|(_, old)| *old == parts) {
+            return Ok(Added { path, manifest, unchanged: true });
+        }
         let manifest = Manifest {
             template: Body::new(&parts)?.template(),
             joints: parts.parents.len() as u32,
@@ -106,11 +113,8 @@ impl Store {
             eyelids: !parts.extras.is_empty(),
             sources,
         };
-        let unchanged = earlier.is_some_and(|(_, old)| old == parts);
-        if !unchanged {
-            write_copy(&path, &parts.to_arrays(), &manifest)?;
-        }
-        Ok(Added { path, manifest, unchanged })
+        write_copy(&path, &parts.to_arrays(), &manifest)?;
+        Ok(Added { path, manifest, unchanged: false })
     }
 
     /// All copies in order of their file names, each with its manifest or why it cannot be read.
@@ -254,48 +258,12 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The arrays of a safetensors file or a NumPy archive.
-pub(super) fn read_arrays(source: &Source) -> Result<Vec<NamedArray>> {
-    let bytes: &[u8] = source;
-    if bytes.starts_with(b"PK") {
-        let archive = npy::read_npz(bytes, &Limits::default())?;
-        let named = |(name, array): (String, npy::NpyArray)| {
-            let shape = array.shape.iter().map(|d| *d as u32).collect();
-            let (dtype, data) = match array.dtype {
-                npy::NpyType::F32 => (DType::F32, array.data),
-                npy::NpyType::U32 => (DType::U32, array.data),
-                _ => (DType::F64, array.to_f64().iter().flat_map(|v| v.to_le_bytes()).collect()),
-            };
-            NamedArray { name, dtype, shape, data }
-        };
-        return Ok(archive.arrays.into_iter().map(named).collect());
-    }
-    Ok(parse(bytes)?.1)
-}
-
 /// Metadata `gav`, and the arrays, of a safetensors file.
 fn parse(bytes: &[u8]) -> Result<(Option<String>, Vec<NamedArray>)> {
     let bad = |message: String| gav_formats::Error::format("safetensors", "HEADER", 0, message);
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| bad(e.to_string()))?;
-    let tensors = SafeTensors::deserialize(bytes).map_err(|e| bad(e.to_string()))?;
-    let mut arrays = Vec::new();
-    for (name, view) in tensors.iter() {
-        let dtype = match view.dtype() {
-            Dtype::U8 => DType::U8,
-            Dtype::U32 => DType::U32,
-            Dtype::I32 => DType::I32,
-            Dtype::F16 => DType::F16,
-            Dtype::F32 => DType::F32,
-            Dtype::F64 => DType::F64,
-            // kinds that no array of a body has
-            _ => continue,
-        };
-        let shape = view.shape().iter().map(|d| u32::try_from(*d)).collect::<std::result::Result<_, _>>();
-        let shape = shape.map_err(|_| bad(format!("`{name}` is too large")))?;
-        arrays.push(NamedArray { name: name.to_owned(), dtype, shape, data: view.data().to_vec() });
-    }
     let about = header.metadata().as_ref().and_then(|m| m.get("gav").cloned());
-    Ok((about, arrays))
+    Ok((about, named_arrays(read_arrays(bytes, &Limits::default())?)))
 }
 
 fn write_copy(path: &Path, arrays: &[NamedArray], manifest: &Manifest) -> Result<()> {

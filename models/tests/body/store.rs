@@ -12,7 +12,10 @@ use gav_models::{
     template::{Extras, Kind, Store, arrays_hash, faces_hash, open},
 };
 
-use crate::synthetic::{Numbers, parts};
+use crate::{
+    golden::{Golden, shared},
+    synthetic::{Numbers, parts},
+};
 
 /// A body of the size of FLAME with 4 shape directions.
 fn flame(seed: u64) -> Parts<f32> {
@@ -184,4 +187,40 @@ fn an_embedded_body_is_taken_from_the_avatar() {
     let mut damaged = mesh;
     damaged.faces[0] = [2, 1, 0];
     assert!(open(&reference, Some(&damaged)).unwrap_err().to_string().contains("faces"));
+}
+
+#[test]
+fn pickles_of_python_2_and_3_give_the_golden_model() {
+    let Some(golden) = Golden::open("stga/parity_flame_lbs") else { return };
+    let expected: Parts<f32> = Parts::from_arrays(TemplateFamily::Custom, &golden.arrays("model.")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, columns) in [("py2_proto0_chumpy", 8), ("py2_proto2_chumpy", 400), ("py3_proto4_numpy", 400)] {
+        let file = shared(&format!("parity/stga/mini_flame_{name}.pkl")).unwrap();
+        // the three hold the same model, and a store keeps one copy of that
+        let store = Store::at(folder.path().join(name));
+        store.add(Kind::Custom, &file, &Extras { name: Some(name), ..Extras::default() }).unwrap();
+        let found = store.open_named(name).unwrap().2.parts();
+        assert_eq!((found.shape_columns(), found.identity_columns), (columns, columns.min(300)), "{name}");
+        let cut: Vec<f32> = expected.shapedirs.chunks(400).flat_map(|row| row[..columns].to_vec()).collect();
+        let mut same = Parts { shapedirs: cut, identity_columns: columns.min(300), ..expected.clone() };
+        same.name = name.to_owned();
+        assert_eq!(found, same, "{name}");
+        let text = store.add(Kind::Flame2023, &file, &Extras::default()).unwrap_err().to_string();
+        assert!(text.contains("5023 vertices expected for FLAME 2023, this file has 48"), "{text}");
+    }
+}
+
+#[test]
+fn archives_of_smplx_with_pickled_members_become_templates() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path().join("templates"));
+    for (name, unchanged) in [("stored", false), ("deflate", true)] {
+        let Some(file) = shared(&format!("parity/sigman/mini_smplx_{name}.npz")) else { return };
+        let added = store.add(Kind::Custom, &file, &Extras::default()).unwrap();
+        assert_eq!((added.unchanged, added.manifest.joints, added.manifest.uvs), (unchanged, 55, true));
+        let text = store.add(Kind::SmplX, &file, &Extras::default()).unwrap_err().to_string();
+        assert!(text.contains("10475 vertices expected for SMPL-X, this file has 60"), "{text}");
+    }
+    let body = store.open_named("mini_smplx_stored").unwrap().2;
+    assert_eq!((body.shape_count(), body.hands().unwrap().means[0].len()), (10, 45));
 }
