@@ -23,6 +23,7 @@ pub struct Document {
     pub buffer_views: Vec<BufferView>,
     pub buffers: Vec<Buffer>,
     pub extensions_required: Vec<String>,
+    pub extras: Value,
 }
 
 /// Who wrote the file, and to which version of glTF.
