@@ -54,6 +54,8 @@ pub struct ReadOptions {
     pub frame: Option<Frame>,
     /// Skip the hash checks of `.gav`.
     pub skip_hashes: bool,
+    /// glTF: read the `.gav` that the file carries, not its glTF content.
+    pub embedded: bool,
 }
 
 /// Options that writers understand; each writer ignores what does not concern it.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use gav_formats::{
-    Avatar, Clip, Driver, Frame, ReadOptions, RigBase, Track, WriteOptions, format_by_name,
+    Avatar, Clip, Driver, Frame, Interpolation, Mesh, ReadOptions, RigBase, Track, WriteOptions, format_by_name,
     gltf::{self, Still},
     load, save,
     synthetic::{self, RigSample, every_rig},
@@ -25,6 +25,11 @@ fn difficult() -> Avatar {
         panic!("a skinned sample")
     };
     skeleton.joints[2].parent = None;
+    avatar.mesh = Some(Mesh {
+        positions: vec![[0.1, 0.2, 0.3], [0.2, 0.2, 0.3], [0.1, 0.4, 0.3], [5.0, 5.0, 5.0]],
+        faces: vec![[0, 1, 2]],
+        ..Mesh::default()
+    });
     skeleton.joints[1].rotation = [0.1, 0.7, -0.3, 2.0];
     let mut empty = morphs.targets[0].clone();
     empty.driver = "mood.0".into();
@@ -56,6 +61,28 @@ fn difficult() -> Avatar {
         ],
     });
     avatar
+}
+
+/// For the real head: a clip of joints and morph targets, and one of the morph targets alone.
+fn performance() -> [Clip; 2] {
+    let track = |target: &str, width: u32, values: &[f32]| Track {
+        target: target.into(),
+        width,
+        interpolation: if width == 4 { Interpolation::Slerp } else { Interpolation::Linear },
+        ticks: (0..values.len() as u32 / width).map(|k| 15 * k).collect(),
+        values: values.to_vec(),
+    };
+    let face = vec![
+        track("arkit.jawOpen", 1, &[0.0, 0.8, 0.2, 1.0, 0.0]),
+        track("arkit.eyeBlinkLeft", 1, &[0.0, 0.0, 1.0, 1.0, 0.0]),
+        track("arkit.browInnerUp", 1, &[0.0, 1.0, 0.0, 0.5, 0.0]),
+        track("arkit.mouthSmileRight", 1, &[0.5, 0.0, 1.0, 0.0, 0.5]),
+    ];
+    let mut all = face.clone();
+    let turn = |angle: f32| [(0.5 * angle).cos(), 0.0, (0.5 * angle).sin(), 0.0];
+    all.push(track("joint/head/rotation", 4, [0.0, 0.5, -0.3, -0.6, 0.0].map(turn).as_flattened()));
+    let clip = |name: &str, tracks| Clip { name: name.into(), ticks_per_second: 30, tracks };
+    [clip("performance", all), clip("face", face)]
 }
 
 fn stills(avatar: &Avatar) -> Vec<Still> {
@@ -93,13 +120,22 @@ fn the_khronos_validator_finds_nothing_wrong() {
         ("difficult", difficult()),
         ("head", synthetic::head_rigged(3000, 1)),
     ];
-    if let Some(zip) = shared("lam-head/lam_p2-1.zip") {
-        avatars.push(("lam", load(zip, &ReadOptions::default()).unwrap()));
-    }
     let mut files: Vec<PathBuf> = Vec::new();
+    if let Some(zip) = shared("lam-head/lam_p2-1.zip") {
+        let mut avatar = load(zip, &ReadOptions::default()).unwrap();
+        avatar.clips.extend(performance());
+        // for tests/viewer/play.mjs
+        save(&avatar, folder.join("lam.gav"), format_by_name("gav").unwrap(), &WriteOptions::default()).unwrap();
+        let path = folder.join("lam-vrm.glb");
+        let gltf = gltf::Options { vrm: true, embed: Some(vec![1, 2, 3]), ..gltf::Options::default() };
+        save(&avatar, &path, format, &WriteOptions { gltf, ..WriteOptions::default() }).unwrap();
+        files.push(path);
+        avatars.push(("lam", avatar));
+    }
     for (name, avatar) in &avatars {
         let path = folder.join(format!("{name}.glb"));
-        save(avatar, &path, format, &WriteOptions::default()).unwrap();
+        let gltf = gltf::Options { proxy: avatar.mesh.is_some(), ..gltf::Options::default() };
+        save(avatar, &path, format, &WriteOptions { gltf, ..WriteOptions::default() }).unwrap();
         files.push(path);
     }
     let path = folder.join("stills.glb");

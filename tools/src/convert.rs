@@ -30,6 +30,8 @@ Examples:
   gav convert y_up.ply -o fixed.ply --rotate x:180
 
   gav convert head.gav -o head.glb                   rig, morph targets and clips for glTF viewers
+  gav convert head.gav -o head.glb --embed           the same, with head.gav inside
+  gav convert head.glb -o head.gav --embedded        gets it back
 
 Order of the edits: --static, --crop-box, --crop-sphere, --prune, --min-opacity, --scale, --rotate,
 --translate, --sh. Lengths and axes are those of the input.
@@ -121,6 +123,15 @@ pub(crate) struct EncodeArguments {
     /// glTF: only the splats as they rest, without rig and clips
     #[arg(long)]
     pub rest_only: bool,
+    /// glTF: add the avatar's proxy mesh, skinned, as a second scene
+    #[arg(long)]
+    pub proxy: bool,
+    /// glTF: add VRM 1.0: bones, expressions, licence
+    #[arg(long)]
+    pub vrm: bool,
+    /// glTF: keep the whole .gav inside; --embedded reads it back
+    #[arg(long)]
+    pub embed: bool,
 }
 
 impl EncodeArguments {
@@ -141,7 +152,13 @@ impl EncodeArguments {
             spz_sh_bits: self.spz_sh_bits,
             spz_fractional_bits: self.spz_fractional_bits,
             spz_version: self.spz_version,
-            gltf: gltf::Options { keep_sh: false, rest_only: self.rest_only },
+            gltf: gltf::Options {
+                keep_sh: false,
+                rest_only: self.rest_only,
+                proxy: self.proxy,
+                vrm: self.vrm,
+                embed: None,
+            },
         }
     }
 }

@@ -23,6 +23,9 @@ pub(crate) struct ReadArguments {
     /// Do not check the hashes of .gav files
     #[arg(long)]
     pub no_verify: bool,
+    /// Of a GLB written with --embed, read the .gav that it carries
+    #[arg(long)]
+    pub embedded: bool,
 }
 
 impl ReadArguments {
@@ -31,7 +34,7 @@ impl ReadArguments {
         let mut limits = Limits::default();
         limits.decoded_bytes = self.max_memory.unwrap_or(limits.decoded_bytes);
         limits.splats = self.max_splats.unwrap_or(limits.splats);
-        ReadOptions { limits, frame: self.from_frame, skip_hashes: self.no_verify }
+        ReadOptions { limits, frame: self.from_frame, skip_hashes: self.no_verify, embedded: self.embedded }
     }
 }
 

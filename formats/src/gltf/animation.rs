@@ -2,9 +2,10 @@
 
 use super::{
     container::{Gltf, bad},
+    cubic,
     document::{Animation, Channel},
 };
-use crate::{Clip, Interpolation, Result, Track, clips::time_base};
+use crate::{Clip, Interpolation, Result, Track, clips::time_base, conventions::normalize_quaternion};
 
 /// Values at keys, as in the file.
 struct Keys {
@@ -84,21 +85,28 @@ impl Gltf<'_> {
             Some("STEP") => Interpolation::Step,
             None | Some("LINEAR") if property == "rotation" => Interpolation::Slerp,
             None | Some("LINEAR") => Interpolation::Linear,
+            Some("CUBICSPLINE") if property == "rotation" => Interpolation::Slerp,
+            Some("CUBICSPLINE") => Interpolation::Linear,
             Some(other) => {
-                let message =
-                    format!("interpolation {other:.20} in animation `{:.80}`, STEP or LINEAR expected", animation.name);
+                let message = format!(
+                    "interpolation {other:.20} in animation `{:.80}`, STEP, LINEAR or CUBICSPLINE expected",
+                    animation.name
+                );
                 return Err(bad("UNSUPPORTED", 0, message));
             }
         };
+        let is_cubic = sampler.interpolation.as_deref() == Some("CUBICSPLINE");
         let count = self.count(sampler.input)?;
-        self.limits.check_bytes((count as u64).saturating_mul(width as u64 * 4 + 8))?;
+        let most = count as u64 * if is_cubic { cubic::MOST_PIECES } else { 1 };
+        self.limits.check_bytes(most.saturating_mul(width as u64 * 4 + 8))?;
         let mut times = vec![0.0f32; count];
         self.read_floats(sampler.input, |i, [t]: [f32; 1]| times[i] = t)?;
         if !times.iter().all(|t| t.is_finite() && *t >= 0.0) || times.windows(2).any(|p| p[0] >= p[1]) {
             return Err(bad("VALUE", 0, format!("key times of accessor {} do not ascend from 0", sampler.input)));
         }
-        self.expect_count(sampler.output, if property == "weights" { count * width } else { count })?;
-        let mut values = vec![0.0f32; count * width];
+        let rows = if is_cubic { count * 3 } else { count };
+        self.expect_count(sampler.output, if property == "weights" { rows * width } else { rows })?;
+        let mut values = vec![0.0f32; rows * width];
         match property {
             "rotation" => {
                 self.read_floats(sampler.output, |i, [x, y, z, w]: [f32; 4]| {
@@ -110,6 +118,14 @@ impl Gltf<'_> {
         }
         if let Some(value) = values.iter().find(|v| !v.is_finite()) {
             return Err(bad("VALUE", 0, format!("accessor {} holds the key value {value}", sampler.output)));
+        }
+        if is_cubic {
+            (times, values) = cubic::straighten(&times, &values, width);
+            if property == "rotation" {
+                for q in values.as_chunks_mut::<4>().0 {
+                    *q = normalize_quaternion(q.map(f64::from)).map(|v| v as f32);
+                }
+            }
         }
         Ok((count > 0).then_some(Keys { times, values, width, interpolation, target }))
     }

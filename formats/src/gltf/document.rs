@@ -26,6 +26,7 @@ pub struct Document {
     pub textures: Vec<Texture>,
     pub images: Vec<Image>,
     pub extensions_required: Vec<String>,
+    pub extras: Value,
 }
 
 /// Who wrote the file, and to which version of glTF.

@@ -10,6 +10,7 @@
 mod accessor;
 pub(crate) mod animation;
 pub(crate) mod container;
+mod cubic;
 pub(crate) mod document;
 mod mesh;
 mod moving;

@@ -61,6 +61,12 @@ pub fn add_rig(
     }
     let joints: HashSet<&str> = skeleton.joints.iter().map(|j| j.name.as_str()).collect();
     avatar.clips = gltf.read_clips(|node| joints.contains(node).then(|| node.to_owned()), names::driver)?;
+    // animations of other meshes move nothing here
+    let known: HashSet<&str> = avatar.drivers.iter().map(|d| d.name.as_str()).collect();
+    for clip in &mut avatar.clips {
+        clip.tracks.retain(|t| t.target.starts_with("joint/") || known.contains(t.target.as_str()));
+    }
+    avatar.clips.retain(|clip| !clip.tracks.is_empty());
     avatar.rig.base = RigBase::Skinned { skeleton, skin, morphs };
     Ok(())
 }

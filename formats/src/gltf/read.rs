@@ -66,11 +66,16 @@ impl Names {
 /// The frame is [`Frame::GLTF`], except in files of splat-transform, which turns captures by half a turn about z only, so that
 /// a subject that faced the cameras has its back to +z: those are [`Frame::LUF`].
 ///
+/// With [`ReadOptions::embedded`] the `.gav` that the file carries is read instead.
+///
 /// # Errors
 /// `NO_SPLATS` for a file without a splat primitive; `UNSUPPORTED` for compressed ones and unknown required extensions;
 /// `TRANSFORM` for nodes that shear or mirror; `VALUE`, `TRUNCATED`, `JSON`, … for malformed files.
 pub fn read(source: &Source, options: &ReadOptions) -> Result<Avatar> {
     let gltf = Gltf::open(source, &options.limits)?;
+    if options.embedded {
+        return read_embedded(&gltf, options);
+    }
     let (mut instances, color_space) = find_splats(&gltf)?;
     let shown = |i: &Instance| i.at.scale.iter().any(|s| *s > HIDDEN);
     if instances.iter().any(shown) {
@@ -98,6 +103,14 @@ pub fn read(source: &Source, options: &ReadOptions) -> Result<Avatar> {
     avatar.meta.generator.clone_from(generator);
     avatar.meta.attribution.clone_from(&gltf.document.asset.copyright);
     Ok(avatar)
+}
+
+/// The `.gav` that our writer was asked to embed: the buffer view named by `extras.gav.bufferView` of the document.
+fn read_embedded(gltf: &Gltf, options: &ReadOptions) -> Result<Avatar> {
+    let view = gltf.document.extras.get("gav").and_then(|g| g.get("bufferView")?.as_u64());
+    let view = view.ok_or_else(|| bad("MISSING", 0, "the file embeds no .gav"))?;
+    let (bytes, ..) = gltf.view(view as usize)?;
+    crate::gav::read(&Source::from_bytes(bytes.to_vec()), options)
 }
 
 fn find_splats<'a>(gltf: &'a Gltf) -> Result<(Vec<Instance<'a>>, ColorSpace)> {

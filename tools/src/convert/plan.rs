@@ -281,11 +281,13 @@ fn refuse_collisions(items: &[Item]) -> Result<()> {
 /// Hash of everything that shapes an output besides the input.
 fn options_hash(arguments: &Arguments, format: &Format) -> String {
     let text = format!(
-        "gav {}\nto {}\nread {:?}\nwrite {:?}\nedit {:?}\n",
+        "gav {}\nto {}\nread {:?} {}\nwrite {:?} {}\nedit {:?}\n",
         env!("CARGO_PKG_VERSION"),
         format.id,
         arguments.read.from_frame,
+        arguments.read.embedded,
         arguments.write_options(),
+        arguments.encode.embed,
         arguments.edits
     );
     blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()

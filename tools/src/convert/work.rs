@@ -8,11 +8,12 @@ use std::{
 };
 
 use anyhow::Result;
-use gav_formats::{Avatar, Provenance, sink::remove_leftovers};
+use gav_formats::{Avatar, Error, Provenance, format_by_name, sink::remove_leftovers, to_bytes};
 use serde_json::{Value, json};
 
 use super::{
     Arguments,
+    edits::EditArguments,
     plan::{Action, Item, Plan},
 };
 use crate::{
@@ -100,7 +101,16 @@ fn convert(item: &Item, arguments: &Arguments) -> Result<Done, Failure> {
     if item.format.id == "gav" && loaded.format.id != "gav" {
         note_origin(&mut avatar, &item.input);
     }
-    let options = arguments.write_options();
+    let mut options = arguments.write_options();
+    if arguments.encode.embed && item.format.id == "gltf" {
+        let unchanged = loaded.format.id == "gav" && arguments.edits == EditArguments::default();
+        options.gltf.embed = Some(if unchanged {
+            std::fs::read(&item.input).map_err(|e| Failure::at(&item.input, &Error::io(&item.input, e)))?
+        } else {
+            let gav = format_by_name("gav").expect("gav is a format");
+            to_bytes(&avatar, gav, &options).map_err(|e| Failure::at(&item.output, &e))?
+        });
+    }
     gav_formats::save(&avatar, &item.output, item.format, &options).map_err(|e| Failure::at(&item.output, &e))?;
     let notes = match item.format.id {
         "gltf" => gav_formats::gltf::notes(&avatar, &options).map_err(|e| Failure::at(&item.output, &e))?,

@@ -175,6 +175,101 @@ fn groups_drive_morph_targets_and_several_roots_get_a_parent() {
     assert_eq!(skeleton.joints[0].name, "skeleton");
 }
 
+/// A skinned sample with the bones of a human and a proxy mesh of one triangle.
+fn person() -> Avatar {
+    let mut avatar = every_rig(RigSample::MorphSkinned);
+    let RigBase::Skinned { skeleton, .. } = &mut avatar.rig.base else { panic!("a skinned sample") };
+    for bone in "hips spine leftUpperLeg leftLowerLeg leftFoot rightUpperLeg rightLowerLeg rightFoot leftUpperArm \
+        leftLowerArm leftHand rightUpperArm rightLowerArm rightHand"
+        .split_whitespace()
+    {
+        let mut joint = skeleton.joints[1].clone();
+        (joint.name, joint.humanoid) = (bone.to_uppercase(), bone.to_owned());
+        skeleton.joints.push(joint);
+    }
+    avatar.mesh = Some(crate::Mesh {
+        positions: vec![[0.1, 0.2, 0.3], [0.2, 0.2, 0.3], [0.1, 0.4, 0.3]],
+        faces: vec![[0, 1, 2]],
+        ..crate::Mesh::default()
+    });
+    avatar
+}
+
+#[test]
+fn a_proxy_has_a_scene_of_its_own_and_turns_with_the_splats() {
+    let options = Options { proxy: true, ..Options::default() };
+    for letters in ["RUB", "RDF", "RFU", "LUB"] {
+        let mut avatar = person();
+        avatar.reframe(letters.parse().unwrap()).unwrap();
+        avatar.metres_per_unit = 2.0;
+        let (document, bin) = split(&encode_with(&avatar, options.clone()));
+        assert_eq!((&document["scenes"][1]["name"], &document["scene"]), (&json!("proxy"), &json!(0)));
+        let node = &document["nodes"][document["scenes"][1]["nodes"][0].as_u64().unwrap() as usize];
+        assert_eq!((&node["name"], &node["skin"]), (&json!("proxy"), &json!(1)));
+        let primitive = &document["meshes"][1]["primitives"][0];
+        let floats = |name: &str| -> Vec<f32> {
+            let accessor = &document["accessors"][primitive["attributes"][name].as_u64().unwrap() as usize];
+            let view = &document["bufferViews"][accessor["bufferView"].as_u64().unwrap() as usize];
+            let at = view["byteOffset"].as_u64().unwrap() as usize;
+            let length = view["byteLength"].as_u64().unwrap() as usize;
+            bin[at..at + length].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+        };
+        let expected = [0.2, 0.4, 0.6, 0.4, 0.4, 0.6, 0.2, 0.8, 0.6];
+        assert!(floats("POSITION").iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{letters}");
+        assert_eq!(floats("NORMAL")[..3], [0.0, 0.0, 1.0], "{letters}: the outside stays outside");
+    }
+    let complaint = |avatar: &Avatar| {
+        let options = WriteOptions { gltf: options.clone(), ..WriteOptions::default() };
+        write(avatar, &mut Cursor::new(Vec::new()), &options).unwrap_err().to_string()
+    };
+    let mut avatar = person();
+    avatar.mesh.as_mut().unwrap().faces.push([0, 1, 3]);
+    assert!(complaint(&avatar).contains("face 1 of the proxy mesh names vertices [0, 1, 3] of 3"));
+    avatar.template = Some(crate::Template { name: "FLAME".into(), embedded: true, ..crate::Template::default() });
+    assert!(complaint(&avatar).contains("no licence says that it may be passed on"));
+    avatar.mesh = None;
+    assert!(complaint(&avatar).contains("its template `FLAME`"));
+}
+
+#[test]
+fn vrm_names_bones_expressions_and_licence() {
+    let options = Options { vrm: true, ..Options::default() };
+    let mut avatar = person();
+    avatar.meta.licence = "MIT".into();
+    avatar.meta.attribution = "Ada".into();
+    let (document, _) = split(&encode_with(&avatar, options.clone()));
+    let vrm = &document["extensions"]["VRMC_vrm"];
+    assert_eq!(vrm["specVersion"], json!("1.0"));
+    assert_eq!(
+        (&vrm["meta"]["authors"], &vrm["meta"]["licenseUrl"]),
+        (&json!(["Ada"]), &json!("https://vrm.dev/licenses/1.0/"))
+    );
+    assert_eq!(vrm["meta"]["otherLicenseUrl"], json!("https://spdx.org/licenses/MIT.html"));
+    let node = vrm["humanoid"]["humanBones"]["leftHand"]["node"].as_u64().unwrap() as usize;
+    assert_eq!(document["nodes"][node]["name"], json!("LEFTHAND"));
+    assert_eq!(vrm["expressions"]["preset"]["aa"]["morphTargetBinds"][0]["index"], json!(0));
+    assert!(document["extensionsUsed"].as_array().unwrap().contains(&json!("VRMC_vrm")));
+    let options = WriteOptions { gltf: options, ..WriteOptions::default() };
+    let bare = every_rig(RigSample::MorphSkinned);
+    let message = write(&bare, &mut Cursor::new(Vec::new()), &options).unwrap_err().to_string();
+    assert!(message.contains("15 bones, this skeleton of 4 joints has no hips, spine, leftUpperLeg"), "{message}");
+    let message = write(&sample(2, 0), &mut Cursor::new(Vec::new()), &options).unwrap_err().to_string();
+    assert!(message.contains("skeleton"), "{message}");
+}
+
+#[test]
+fn an_embedded_gav_comes_back_whole() {
+    let avatar = every_rig(RigSample::RgbAvatar);
+    let gav = crate::to_bytes(&avatar, crate::format_by_name("gav").unwrap(), &WriteOptions::default()).unwrap();
+    let options = Options { embed: Some(gav.clone()), rest_only: true, ..Options::default() };
+    let glb = encode_with(&avatar, options);
+    assert!(decode(glb.clone()).unwrap().rig.is_static());
+    let embedded = ReadOptions { embedded: true, ..ReadOptions::default() };
+    let back = read(&Source::from_bytes(glb), &embedded).unwrap();
+    assert_eq!(back, crate::read(&Source::from_bytes(gav), &ReadOptions::default()).unwrap());
+    assert_eq!(code(read(&Source::from_bytes(encode(&sample(2, 0))), &embedded)), "MISSING");
+}
+
 #[test]
 fn stills_take_turns_and_share_what_does_not_change() {
     let avatar = every_rig(RigSample::Frames);

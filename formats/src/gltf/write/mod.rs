@@ -9,6 +9,9 @@
 //! | weights | `JOINTS_0`, `WEIGHTS_0`: the four heaviest, renormalised |
 //! | morph targets | `POSITION` deltas as sparse accessors without a base; `extras.targetNames` without the prefix `arkit.`; `mesh.weights` are the drivers' defaults |
 //! | clips | animations: a channel for each moved property of a joint, one `weights` channel for all morph targets |
+//! | proxy | with [`Options::proxy`] a skinned triangle mesh in a second scene, so that viewers show one or the other |
+//! | VRM | with [`Options::vrm`] the extension `VRMC_vrm`: humanoid bones, expressions, licence |
+//! | `.gav` | with [`Options::embed`] the bytes of the file it came from, in the buffer view `extras.gav.bufferView` |
 //! | SH | degree 0 for avatars that move, since no viewer turns SH with the joints; as stored otherwise |
 //!
 //! A rig that glTF cannot express (triangle binding, blendshapes, frames) is refused: bake it into morphs and skin first, or
@@ -18,7 +21,9 @@ mod builder;
 mod columns;
 mod frames;
 mod motion;
+mod proxy;
 mod rig;
+mod vrm;
 
 use std::borrow::Cow;
 
@@ -36,6 +41,12 @@ pub struct Options {
     pub keep_sh: bool,
     /// Write the splats as they rest, without rig and clips, whatever the rig.
     pub rest_only: bool,
+    /// Add the proxy mesh of the avatar, skinned, as a second scene `proxy`.
+    pub proxy: bool,
+    /// Add VRM 1.0: humanoid bones, expressions, the licence.
+    pub vrm: bool,
+    /// Bytes of a `.gav` to keep inside: the buffer view that `extras.gav.bufferView` of the document names.
+    pub embed: Option<Vec<u8>>,
 }
 
 /// Writes a GLB, in the axes of glTF unless `options.frame` says otherwise.
@@ -46,7 +57,12 @@ pub struct Options {
 pub fn write(avatar: &Avatar, sink: &mut dyn WriteSeek, options: &WriteOptions) -> Result<()> {
     let mut notes = Vec::new();
     let subject = prepare(avatar, options, &mut notes)?;
-    compose(&subject, avatar.splats.len(), options, &mut notes)?.finish(sink)
+    let mut glb = compose(&subject, avatar, options, &mut notes)?;
+    if let Some(bytes) = &options.gltf.embed {
+        let view = glb.view(bytes.as_slice(), None);
+        glb.extras.insert("gav".to_owned(), json!({"bufferView": view}));
+    }
+    glb.finish(sink)
 }
 
 /// What [`write`] leaves out or changes of this avatar, a sentence each: weights beyond the fourth, SH, tracks without a target.
@@ -56,7 +72,7 @@ pub fn write(avatar: &Avatar, sink: &mut dyn WriteSeek, options: &WriteOptions) 
 pub fn notes(avatar: &Avatar, options: &WriteOptions) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let subject = prepare(avatar, options, &mut notes)?;
-    compose(&subject, avatar.splats.len(), options, &mut notes)?;
+    compose(&subject, avatar, options, &mut notes)?;
     Ok(notes)
 }
 
@@ -70,6 +86,9 @@ fn prepare<'a>(avatar: &'a Avatar, options: &WriteOptions, notes: &mut Vec<Strin
             avatar.rig.kind(),
             avatar.rig.name()
         )));
+    }
+    if options.gltf.vrm && !moves {
+        return Err(Error::usage("VRM describes avatars with a skeleton, and none is written"));
     }
     if !moves {
         if rest_only && !avatar.rig.is_static() {
@@ -95,10 +114,10 @@ fn prepare<'a>(avatar: &'a Avatar, options: &WriteOptions, notes: &mut Vec<Strin
     Ok(Cow::Owned(subject))
 }
 
-/// `count` splats were to be written; `subject` may have fewer.
+/// Puts the file together from what [`prepare`] made of the `original`.
 fn compose<'a>(
     subject: &'a Avatar,
-    count: usize,
+    original: &Avatar,
     options: &WriteOptions,
     notes: &mut Vec<String>,
 ) -> Result<Builder<'a>> {
@@ -106,12 +125,13 @@ fn compose<'a>(
     let moves = matches!(subject.rig.base, RigBase::Skinned { .. }) && !options.gltf.rest_only;
     // one that moves has been converted already
     let source = SplatSource::at_rest(subject, if moves { subject.frame } else { frame })?;
-    let dropped = count - source.len();
+    let dropped = original.splats.len() - source.len();
     let mut glb = begin(subject);
     let mut primitive = glb.splat_primitive(source)?;
     let mut mesh = json!({});
     let mut node = json!({"name": node_name(subject), "mesh": 0});
     let mut roots = vec![0];
+    let mut carried = None;
     // the splats' node is the first, so that readers find it at once
     glb.nodes.push(json!(null));
     if let (RigBase::Skinned { skeleton, skin, morphs }, true) = (&subject.rig.base, moves) {
@@ -121,7 +141,12 @@ fn compose<'a>(
             rig::add_morphs(&mut glb, morphs, subject, &mut primitive, &mut mesh);
         }
         motion::add_clips(&mut glb, subject, &joints, 0, notes)?;
-        roots.extend(joints.roots);
+        if options.gltf.vrm {
+            let drivers: Vec<&str> = morphs.iter().flat_map(|m| &m.targets).map(|t| t.driver.as_str()).collect();
+            vrm::add(&mut glb, subject, skeleton, &joints, &drivers, 0, notes)?;
+        }
+        roots.extend(&joints.roots);
+        carried = Some(joints);
     } else if !subject.clips.is_empty() && !options.gltf.rest_only {
         notes.push(format!("{} clips of an avatar without rig are left out", subject.clips.len()));
     }
@@ -130,9 +155,15 @@ fn compose<'a>(
         notes.push(format!("{dropped} splats with numbers that are not finite are left out"));
     }
     mesh["primitives"] = json!([primitive]);
-    glb.meshes.insert(0, mesh);
+    glb.meshes.push(mesh);
     glb.nodes[0] = node;
     glb.scenes.push(json!({"nodes": roots}));
+    if options.gltf.proxy {
+        // a template's mesh keeps its axes when the avatar changes them
+        let embedded = subject.template.as_ref().is_some_and(|t| t.embedded);
+        let owner = if embedded { original } else { subject };
+        proxy::add(&mut glb, subject, (owner.frame, owner.metres_per_unit), frame, carried.as_ref())?;
+    }
     Ok(glb)
 }
 
