@@ -177,6 +177,26 @@ async function play(tab, name, before) {
   check(`${name}: without the clip it rests`, (await difference(tab, before, await picture(tab))).mse === 0);
 }
 
+// Poses a second over HTTP, two under way as the page has them, without drawing.
+const rate = (tab) => tab.evaluate(async () => {
+  const [clip] = viewer.scene.clips;
+  const count = 60;
+  let next = 0, bytes = 0, milliseconds = 0;
+  const start = performance.now();
+  const ask = async () => {
+    while (next < count) {
+      const body = JSON.stringify({ clip: clip.name, time: (clip.seconds * next++) / count, values: {} });
+      const answer = await fetch("/pose", { method: "POST", headers: { "content-type": "application/json" }, body });
+      const buffer = await answer.arrayBuffer();
+      bytes += buffer.byteLength;
+      milliseconds += new Uint32Array(buffer, 16, 1)[0] / 1000;
+    }
+  };
+  await Promise.all([ask(), ask()]);
+  const seconds = (performance.now() - start) / 1000;
+  return { posesPerSecond: (count / seconds).toFixed(1), posing: (milliseconds / count).toFixed(2), bytes: Math.round(bytes / count) };
+});
+
 async function examine(browser, asset) {
   const name = basename(asset).replace(/\.\w+$/, "");
   console.log(name);
@@ -208,11 +228,20 @@ async function examine(browser, asset) {
     const { clips, controls } = await tab.evaluate(() => viewer.scene);
     const jaw = controls.find(([control]) => control.endsWith("jawOpen"))?.[0];
     if (jaw) await moveSlider(tab, name, jaw, before);
-    if (clips.length) await play(tab, name, before);
+    if (clips.length) {
+      await play(tab, name, before);
+      console.log("   ", JSON.stringify(await rate(tab)));
+    }
 
     await tab.setViewport(PHONE);
     await settled(tab);
     await tab.screenshot({ path: join(out, `${name}.phone.png`) });
+    const upright = await picture(tab);
+    await tab.touchscreen.touchStart(195, 240);
+    for (const x of [170, 140, 110]) await tab.touchscreen.touchMove(x, 250);
+    await tab.touchscreen.touchEnd();
+    await settled(tab);
+    check(`${name}: a finger turns it`, (await difference(tab, upright, await picture(tab))).mse > 1e-4);
   } finally {
     await tab.close();
     program.removeAllListeners("exit");

@@ -23,7 +23,11 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{failure::refuse, reading::ReadArguments, render::values::Background};
+use crate::{
+    failure::refuse,
+    reading::{ReadArguments, load},
+    render::values::Background,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,25 +65,29 @@ pub(crate) struct Arguments {
     /// white, black, RRGGBB, or transparent [default: light or dark, as the page]
     #[arg(long, value_name = "COLOUR")]
     background: Option<Background>,
+    /// Template to pose it with, as `gav template list` names it [default: the one that the avatar refers to]
+    #[arg(long, value_name = "NAME")]
+    template: Option<String>,
     #[command(flatten)]
     read: ReadArguments,
 }
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let scene = scene::Scene::open(arguments)?;
+    let loaded = load(&arguments.file, &arguments.read.options())?;
     if let Some(name) = &arguments.clip
-        && !scene.clip_names().any(|clip| clip == name)
+        && !loaded.avatar.clips.iter().any(|clip| clip.name == *name)
     {
-        let known: Vec<&str> = scene.clip_names().collect();
+        let known: Vec<&str> = loaded.avatar.clips.iter().map(|clip| clip.name.as_str()).collect();
         let hint = if known.is_empty() { "it has no clips".to_owned() } else { format!("clips: {}", known.join(", ")) };
         return Err(refuse(format!("{}: no clip is named `{name}`", arguments.file.display()), hint));
     }
+    let scene = scene::Scene::new(arguments, &loaded)?;
     let server = server::Server::bind(arguments.port)
         .with_context(|| format!("port {} of 127.0.0.1 cannot be listened on", arguments.port))?;
     let address = server.url();
     println!("{address}");
-    if let Some(problem) = scene.problem() {
+    if let Some(problem) = scene.poser.problem() {
         crate::failure::print_lines(&problem.message, problem.hint.as_deref());
     }
     eprintln!("showing {}; Ctrl-C ends it", arguments.file.display());

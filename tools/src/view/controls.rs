@@ -1,86 +1,19 @@
-//! What can be moved: the drivers of a rig with their ranges, and its joints.
+//! What can be moved: the numbers that drive a puppet, and its joints.
 
-use std::collections::HashSet;
-
-use gav_formats::{Avatar, BlendWeights, Joint, Pose, RigBase, TemplateFamily};
+use gav_formats::{Avatar, Joint, Pose, RigBase};
+use gav_models::puppet::{Control, Puppet};
 use serde_json::{Value, json};
 
-/// A slider of the page.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Control {
-    /// Target in a [`Pose`]: a driver or a component of a parameter group.
-    pub name: String,
-    pub min: f32,
-    pub max: f32,
-    /// Value at rest.
-    pub default: f32,
+/// The controls of a puppet, group by group.
+pub(super) fn controls(puppet: &Puppet<'_>) -> Vec<Control> {
+    puppet.controls().into_iter().flat_map(|group| group.controls).map(with_range).collect()
 }
 
-/// Every driver that changes something: those the avatar lists, those its rig names, and the parameters of its template.
-pub(super) fn controls(avatar: &Avatar) -> Vec<Control> {
-    let mut out = Controls::default();
-    for driver in &avatar.drivers {
-        let (min, max) = if driver.min < driver.max { (driver.min, driver.max) } else { (0.0, 1.0) };
-        out.add(Control { name: driver.name.clone(), min, max, default: driver.default });
-    }
-    match &avatar.rig.base {
-        RigBase::Skinned { morphs: Some(morphs), .. } => {
-            morphs.targets.iter().for_each(|target| out.add(guessed(&target.driver)));
-        }
-        RigBase::Static | RigBase::Skinned { .. } | RigBase::Triangle(_) | RigBase::Frames(_) => {}
-    }
-    match avatar.rig.blendshapes.as_ref().map(|b| &b.weights) {
-        Some(BlendWeights::Drivers(names)) => names.iter().for_each(|name| out.add(guessed(name))),
-        Some(BlendWeights::Mlp(mlp)) => mlp.inputs.iter().for_each(|name| out.add(guessed(name))),
-        None => {}
-    }
-    if let Some(template) = &avatar.template {
-        let family = match template.family {
-            TemplateFamily::Flame2020 | TemplateFamily::Flame2023 => "flame.",
-            TemplateFamily::SmplX => "smplx.",
-            TemplateFamily::Smpl => "smpl.",
-            TemplateFamily::None | TemplateFamily::Custom => "",
-        };
-        for (group, width) in &template.parameters {
-            let prefix = if group.contains('.') { "" } else { family };
-            for index in 0..*width {
-                out.add(guessed(&format!("{prefix}{group}.{index}")));
-            }
-        }
-    }
-    out.list
-}
-
-/// Controls of different names.
-#[derive(Default)]
-struct Controls {
-    list: Vec<Control>,
-    names: HashSet<String>,
-}
-
-impl Controls {
-    fn add(&mut self, control: Control) {
-        if self.names.insert(control.name.clone()) {
-            self.list.push(control);
-        }
-    }
-}
-
-/// A driver of which only the name is known, with the range that such drivers usually use.
-fn guessed(name: &str) -> Control {
-    let group = name.rsplit_once('.').map_or(name, |(group, _)| group);
-    let (min, max) = match group {
-        g if g.starts_with("arkit") || g.starts_with("vrm") => (0.0, 1.0),
-        g if g.ends_with("eyelids") => (0.0, 1.0),
-        // two standard deviations of the faces and bodies that the models were made from
-        g if g.ends_with("expression") || g.ends_with("shape") || g.ends_with("betas") => (-2.0, 2.0),
-        g if g.contains("transl") => (-0.2, 0.2),
-        // radians
-        g if g.contains("pose") || g.contains("rotation") || g.contains("orient") => (-1.0, 1.0),
-        g if g.contains('.') => (-1.0, 1.0),
-        _ => (0.0, 1.0),
-    };
-    Control { name: name.to_owned(), min, max, default: 0.0 }
+/// A slider needs two ends.
+fn with_range(control: Control) -> Control {
+    let fits = control.min < control.max && (control.min..=control.max).contains(&control.default);
+    let finite = control.min.is_finite() && control.max.is_finite();
+    if fits && finite { control } else { Control { min: -1.0, max: 1.0, default: 0.0, ..control } }
 }
 
 /// Values that `pose` gives to `controls`; NaN where it says nothing.
@@ -97,44 +30,52 @@ pub(super) fn joints(avatar: &Avatar) -> Vec<Value> {
     skeleton.joints.iter().filter(chosen).map(described).collect()
 }
 
+/// What plays: clips, and recorded frames, which are no clip and need no name to be played.
+pub(super) fn clips(avatar: &Avatar, puppet: &Puppet<'_>) -> Vec<Value> {
+    let recorded = puppet.recorded_seconds().map(|seconds| {
+        let RigBase::Frames(frames) = &avatar.rig.base else { return Value::Null };
+        json!({"name": "recorded frames", "seconds": seconds, "rate": frames.ticks_per_second, "recorded": true})
+    });
+    let clips = avatar
+        .clips
+        .iter()
+        .map(|c| json!({"name": c.name, "seconds": c.seconds(), "rate": c.ticks_per_second, "recorded": false}));
+    recorded.into_iter().chain(clips).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use gav_formats::{Driver, Frame, Splats, Template};
+    use gav_formats::synthetic::{RigSample, every_rig};
 
     use super::*;
 
     #[test]
-    fn drivers_of_all_origins_are_listed_once() {
-        let mut avatar = Avatar::new(Splats::with_len(1, 0), Frame::RUB);
-        avatar.drivers = vec![Driver { name: "arkit.jawOpen".into(), min: 0.0, max: 1.0, default: 0.0 }];
-        avatar.template = Some(Template {
-            family: TemplateFamily::Flame2023,
-            parameters: vec![("expression".into(), 2), ("jaw_pose".into(), 3)],
-            ..Template::default()
-        });
-        avatar.rig.blendshapes = Some(gav_formats::Blendshapes {
-            bases: 2,
-            weights: BlendWeights::Drivers(vec!["arkit.jawOpen".into(), "flame.expression.1".into()]),
-            ..Default::default()
-        });
-        let found = controls(&avatar);
-        let names: Vec<&str> = found.iter().map(|c| c.name.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "arkit.jawOpen",
-                "flame.expression.1",
-                "flame.expression.0",
-                "flame.jaw_pose.0",
-                "flame.jaw_pose.1",
-                "flame.jaw_pose.2"
-            ]
-        );
-        assert_eq!((found[2].min, found[2].max), (-2.0, 2.0));
+    fn every_slider_has_two_ends_with_its_rest_between_them() {
+        let control = |min, max, default| Control { name: "a".into(), min, max, default };
+        for odd in [control(0.0, 0.0, 0.0), control(1.0, 0.0, 0.5), control(0.0, 1.0, 2.0), control(0.0, f32::INFINITY, 0.0)]
+        {
+            assert_eq!(with_range(odd), control(-1.0, 1.0, 0.0));
+        }
+        assert_eq!(with_range(control(0.0, 1.0, 0.5)), control(0.0, 1.0, 0.5));
+    }
+
+    #[test]
+    fn values_follow_a_pose_and_are_open_elsewhere() {
+        let avatar = every_rig(RigSample::MorphSkinned);
+        let puppet = Puppet::open(&avatar).unwrap();
+        let controls = controls(&puppet);
         let mut pose = Pose::default();
-        pose.set("flame.jaw_pose", [0.25, 0.0, 0.5]);
-        let values = values(&found, &pose);
-        assert_eq!(values[3..], [0.25, 0.0, 0.5]);
+        pose.set(controls[1].name.clone(), [0.25]);
+        let values = values(&controls, &pose);
         assert!(values[0].is_nan());
+        assert_eq!(values[1], 0.25);
+    }
+
+    #[test]
+    fn recorded_frames_play_like_a_clip() {
+        let avatar = every_rig(RigSample::Frames);
+        let clips = clips(&avatar, &Puppet::open(&avatar).unwrap());
+        assert_eq!(clips[0]["recorded"], true);
+        assert!(clips[0]["seconds"].as_f64().unwrap() > 0.0);
     }
 }

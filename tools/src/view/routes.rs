@@ -32,7 +32,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const BINARY: &str = "application/octet-stream";
 
 /// Answers a request about `scene`.
-pub(super) fn answer(scene: &Scene, request: &Request) -> Answer {
+pub(super) fn answer(scene: &Scene<'_>, request: &Request) -> Answer {
     let path = request.path.as_str();
     match (request.method, path) {
         (Method::Get, "/scene.json") => Answer {
@@ -51,22 +51,20 @@ pub(super) fn answer(scene: &Scene, request: &Request) -> Answer {
 }
 
 /// The splats in the pose that the body asks for, as changes from those at rest.
-fn pose(scene: &Scene, body: &[u8]) -> Answer {
+fn pose(scene: &Scene<'_>, body: &[u8]) -> Answer {
     let wanted: Wanted = match serde_json::from_slice(body) {
         Ok(wanted) => wanted,
         Err(error) => return Answer::text(400, &format!("the pose is not understood: {error}")),
     };
-    let pose = match wanted.pose(&scene.avatar) {
-        Ok(pose) => pose,
-        Err(reason) => return Answer::text(400, &reason),
-    };
+    if let Err(reason) = wanted.check() {
+        return Answer::text(400, &reason);
+    }
     let start = Instant::now();
-    match scene.poser.pose(&pose) {
-        Ok(splats) => {
-            let drivers = scene.control_values(&pose);
-            let body = messages::changes(&splats, scene.poser.rest(), start.elapsed(), &drivers);
-            Answer { status: 200, media_type: BINARY, body: Body::Own(body) }
-        }
-        Err(error) => Answer::text(422, &error.to_string()),
+    let encoded = scene.poser.pose(wanted, |splats, pose| {
+        messages::changes(splats, scene.poser.rest(), start.elapsed(), &scene.control_values(pose))
+    });
+    match encoded {
+        Ok(body) => Answer { status: 200, media_type: BINARY, body: Body::Own(body) },
+        Err(failure) => Answer::text(422, &failure.message),
     }
 }

@@ -2,40 +2,34 @@
 
 use std::sync::Arc;
 
-use gav_formats::{Avatar, ColorSpace, Frame, Pose, RenderModel};
+use gav_formats::{ColorSpace, Frame, Pose, RenderModel};
 use gav_kernels::{raster::Settings, stage::Subject};
+use gav_models::puppet::Control;
 use serde_json::{Value, json};
 
-use super::{
-    Arguments,
-    controls::{self, Control},
-    messages,
-    posing::Poser,
-};
+use super::{Arguments, controls, messages, posing::Poser};
 use crate::{
     failure::Failure,
-    reading::load,
+    reading::Loaded,
     render::values::{Background, NEAR},
 };
 
 /// What is shown.
-pub(super) struct Scene {
-    pub avatar: Avatar,
-    pub poser: Poser,
+pub(super) struct Scene<'a> {
+    pub poser: Poser<'a>,
     controls: Vec<Control>,
     at_rest: Arc<[u8]>,
     description: Value,
 }
 
-impl Scene {
-    /// Reads the file and prepares everything that does not change.
+impl<'a> Scene<'a> {
+    /// Prepares everything that does not change of the avatar that was read.
     ///
     /// # Errors
-    /// The file cannot be read, or nothing of it can be shown.
-    pub fn open(arguments: &Arguments) -> Result<Self, Failure> {
-        let loaded = load(&arguments.file, &arguments.read.options())?;
-        let avatar = loaded.avatar;
-        let poser = Poser::new(&avatar).map_err(|e| Failure::at(&arguments.file, &e))?;
+    /// Nothing of it can be shown.
+    pub fn new(arguments: &Arguments, loaded: &'a Loaded) -> Result<Self, Failure> {
+        let avatar = &loaded.avatar;
+        let poser = Poser::new(&arguments.file, avatar, arguments.template.as_deref())?;
         let rest = poser.rest();
         let nothing = || Failure {
             code: "NOT_POSSIBLE",
@@ -46,7 +40,9 @@ impl Scene {
             hint: None,
         };
         let subject = Subject::of(rest, avatar.frame).ok_or_else(nothing)?;
-        let controls = controls::controls(&avatar);
+        let controls = poser.puppet().map(controls::controls).unwrap_or_default();
+        let clips = poser.puppet().map(|puppet| controls::clips(avatar, puppet)).unwrap_or_default();
+        let joints = if poser.puppet().is_some() { controls::joints(avatar) } else { Vec::new() };
         let at_rest: Arc<[u8]> = messages::whole(rest).into();
         let settings = Settings::from(avatar.render_model);
         let file = arguments.file.file_name().unwrap_or(arguments.file.as_os_str()).to_string_lossy();
@@ -65,6 +61,7 @@ impl Scene {
                 "radius": subject.radius,
                 "half_height": subject.half_height,
             },
+            "azimuth": front(avatar.frame),
             "near": settings.near.min(NEAR * subject.radius.max(subject.half_height)),
             "model": match avatar.render_model {
                 RenderModel::Classic => "classic",
@@ -80,23 +77,12 @@ impl Scene {
             "attribution": avatar.meta.attribution,
             "generator": avatar.meta.generator,
             "controls": controls.iter().map(|c| json!([c.name, c.min, c.max, c.default])).collect::<Vec<_>>(),
-            "joints": controls::joints(&avatar),
-            "clips": avatar.clips.iter()
-                .map(|c| json!({"name": c.name, "seconds": c.seconds(), "rate": c.ticks_per_second}))
-                .collect::<Vec<_>>(),
+            "joints": joints,
+            "clips": clips,
             "clip": arguments.clip,
             "problem": poser.problem(),
         });
-        Ok(Self { avatar, poser, controls, at_rest, description })
-    }
-
-    pub fn clip_names(&self) -> impl Iterator<Item = &str> {
-        self.avatar.clips.iter().map(|clip| clip.name.as_str())
-    }
-
-    /// Why the avatar cannot be posed.
-    pub fn problem(&self) -> Option<&Failure> {
-        self.poser.problem()
+        Ok(Self { poser, controls, at_rest, description })
     }
 
     /// What the page shows beside the splats.
@@ -113,6 +99,14 @@ impl Scene {
     pub fn control_values(&self, pose: &Pose) -> Vec<f32> {
         controls::values(&self.controls, pose)
     }
+}
+
+/// Radians about the upright axis from where the letters of `frame` put the viewer to where the avatar's face is.
+///
+/// Avatars face the viewer, whom the letters put at the back. Those of glTF face their +z, which `LUF` calls the front
+/// (`spec/conventions.md` 1), so that one looks at them from the other side.
+fn front(frame: Frame) -> f64 {
+    if frame == Frame::LUF { std::f64::consts::PI } else { 0.0 }
 }
 
 /// `transparent` or `#rrggbb`; `null` leaves it to the page.

@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
-    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -20,6 +19,7 @@ use super::{
     scene::Scene,
     server::{Answer, CONNECTIONS, Handler, Server},
 };
+use crate::reading::load;
 
 /// An answer as it came over the wire.
 struct Received {
@@ -95,25 +95,26 @@ fn post(stream: &mut TcpStream, port: u16, path: &str, body: &str) -> Received {
     receive(stream).unwrap()
 }
 
-/// The scene of `avatar`, written to a file and opened with further options.
-fn scene(folder: &Path, avatar: &Avatar, options: &[&str]) -> Scene {
-    let path = folder.join("avatar.gav");
+/// Writes `avatar` to a file, opens it with further options as the command does, and serves it while `work` runs.
+fn with_scene(avatar: &Avatar, options: &[&str], work: impl FnOnce(u16)) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("avatar.gav");
     save(avatar, &path, format_by_name("gav").unwrap(), &WriteOptions::default()).unwrap();
     let line = ["gav", "view", path.to_str().unwrap()];
     let cli = crate::Cli::try_parse_from(line.iter().chain(options)).unwrap();
     let crate::Command::View(arguments) = &cli.command else { panic!("view expected") };
-    Scene::open(arguments).unwrap()
+    let loaded = load(&arguments.file, &arguments.read.options()).unwrap();
+    let scene = Scene::new(arguments, &loaded).unwrap();
+    with_server(&|request| routes::answer(&scene, request), work);
 }
 
-fn rigged(folder: &Path) -> Scene {
-    scene(folder, &every_rig(RigSample::MorphSkinned), &[])
+fn word(bytes: &[u8], index: usize) -> u32 {
+    u32::from_le_bytes(bytes[4 * index..][..4].try_into().unwrap())
 }
 
 #[test]
 fn the_page_and_everything_it_loads_is_served_with_its_policy() {
-    let folder = tempfile::tempdir().unwrap();
-    let scene = rigged(folder.path());
-    with_server(&|request| routes::answer(&scene, request), |port| {
+    with_scene(&every_rig(RigSample::MorphSkinned), &[], |port| {
         let mut stream = connect(port);
         let mut wanted = vec!["/".to_owned()];
         let mut seen = Vec::new();
@@ -146,10 +147,8 @@ fn the_page_and_everything_it_loads_is_served_with_its_policy() {
 
 #[test]
 fn the_scene_names_what_can_be_moved() {
-    let folder = tempfile::tempdir().unwrap();
     let avatar = every_rig(RigSample::MorphSkinned);
-    let scene = scene(folder.path(), &avatar, &["--background", "ff8000"]);
-    with_server(&|request| routes::answer(&scene, request), |port| {
+    with_scene(&avatar, &["--background", "ff8000"], |port| {
         let mut stream = connect(port);
         let told: Value = serde_json::from_slice(&get(&mut stream, port, "/scene.json").body).unwrap();
         assert_eq!(told["splats"], avatar.splats.len());
@@ -164,9 +163,7 @@ fn the_scene_names_what_can_be_moved() {
 
 #[test]
 fn poses_that_make_no_sense_are_refused_with_words() {
-    let folder = tempfile::tempdir().unwrap();
-    let scene = rigged(folder.path());
-    with_server(&|request| routes::answer(&scene, request), |port| {
+    with_scene(&every_rig(RigSample::MorphSkinned), &[], |port| {
         let mut stream = connect(port);
         let empty = post(&mut stream, port, "/pose", "{}");
         assert_eq!((empty.status, &empty.body[..4]), (200, b"gvs1".as_slice()));
@@ -175,15 +172,50 @@ fn poses_that_make_no_sense_are_refused_with_words() {
             ("{\"clip\": 3}", "not understood"),
             ("{\"values\": {\"x\": [1e999]}}", "not understood"),
             ("{\"nonsense\": 1}", "unknown field"),
-            ("{\"clip\": \"no such\"}", "no clip is named `no such`"),
+            ("{\"clip\": \"no such\"}", "no clip `no such`"),
         ] {
             let answer = post(&mut stream, port, "/pose", body);
-            assert_eq!(answer.status, 400, "{body}");
+            assert!([400, 422].contains(&answer.status), "{body}");
             assert!(answer.text().contains(words), "{}", answer.text());
         }
         let many = format!("{{\"values\": {{\"x\": [{}0]}}}}", "0,".repeat(4096));
         assert!(post(&mut stream, port, "/pose", &many).text().contains("at most 4096"));
         assert_eq!(post(&mut stream, port, "/", "{}").status, 404);
+    });
+}
+
+#[test]
+fn a_pose_changes_what_it_moves_and_tells_the_values_of_the_drivers() {
+    let avatar = every_rig(RigSample::MorphSkinned);
+    with_scene(&avatar, &[], |port| {
+        let mut stream = connect(port);
+        let driver = &avatar.drivers[0].name;
+        let rest = post(&mut stream, port, "/pose", "{}").body;
+        assert_eq!(word(&rest, 2), 0, "nothing differs from rest");
+        let posed = post(&mut stream, port, "/pose", &format!("{{\"values\": {{\"{driver}\": [1]}}}}")).body;
+        assert_eq!(word(&posed, 2) & 1, 1, "the centres move");
+        let told: Value = serde_json::from_slice(&get(&mut stream, port, "/scene.json").body).unwrap();
+        let controls = told["controls"].as_array().unwrap();
+        assert_eq!(word(&posed, 5) as usize, controls.len());
+        let index = controls.iter().position(|c| c[0] == **driver).unwrap();
+        assert_eq!(f32::from_bits(word(&posed[32 + 12 * avatar.splats.len() + 4 * index..], 0)), 1.0);
+        let clip = &avatar.clips[0];
+        let body = format!("{{\"clip\": \"{}\", \"time\": {}}}", clip.name, 0.5 * clip.seconds());
+        assert!(word(&post(&mut stream, port, "/pose", &body).body, 2) != 0);
+    });
+}
+
+#[test]
+fn an_avatar_without_its_template_is_shown_at_rest_with_the_reason() {
+    let avatar = every_rig(RigSample::Stga);
+    with_scene(&avatar, &[], |port| {
+        let mut stream = connect(port);
+        let told: Value = serde_json::from_slice(&get(&mut stream, port, "/scene.json").body).unwrap();
+        let problem = &told["problem"];
+        assert!(problem["message"].as_str().unwrap().contains("template"), "{problem}");
+        assert!(problem["hint"].is_string(), "{problem}");
+        assert_eq!(get(&mut stream, port, "/splats").status, 200);
+        assert_eq!(post(&mut stream, port, "/pose", "{}").status, 422);
     });
 }
 

@@ -16,15 +16,16 @@ export class Orbit {
     this.near = scene.near;
     this.rubFromAvatar = scene.rub_from_avatar;
     this.frame = scene.frame;
+    this.front = scene.azimuth;
     // shares of the picture at its top and bottom that are covered by something
     this.covered = [0, 0];
     this.reset();
   }
 
-  // The view of `gav render --cameras front`.
+  // Face to face, as `gav render --cameras front`.
   reset() {
     this.target = [...this.subject.center];
-    this.azimuth = 0;
+    this.azimuth = this.front;
     this.elevation = 0;
     this.zoom = 1;
   }

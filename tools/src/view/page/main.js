@@ -96,7 +96,7 @@ class Viewer {
   wantPose() {
     this.stale = false;
     const { clip, time } = this.motion;
-    const body = { clip: clip?.name ?? null, time, values: this.sliders.values() };
+    const body = { clip: clip && !clip.recorded ? clip.name : null, time, values: this.sliders.values() };
     this.worker.postMessage({ pose: { id: ++this.numbers.pose, body } });
   }
 

@@ -18,9 +18,8 @@ export class Motion {
       this.play(false);
       this.seek(Number(event.target.value));
     });
-    const first = this.clips.some((clip) => clip.name === scene.clip) ? scene.clip : "";
-    this.choose(first);
-    if (first) this.play(true);
+    this.choose(scene.clip ?? "");
+    if (scene.clip) this.play(true);
   }
 
   choose(name) {
@@ -40,7 +39,8 @@ export class Motion {
     this.playing = playing && Boolean(this.clip);
     if (this.playing && !this.loop && this.time >= this.clip.seconds) this.time = 0;
     element("do-play").querySelector("use").setAttribute("href", this.playing ? "#pause" : "#play");
-    this.changed();
+    // who stops stays where he is: nothing is to be asked for, even when the server is gone
+    if (this.playing) this.changed();
   }
 
   repeat(loop) {
@@ -72,6 +72,7 @@ export class Motion {
       else {
         this.time = length;
         this.play(false);
+        this.changed();
       }
     }
     this.show();

@@ -24,7 +24,7 @@ function place(name) {
   if (prefix.length === 0) return ["Drivers", capital(label)];
   const [space, ...rest] = prefix;
   const title = [SPACES[space] ?? capital(spaced(space)), ...rest.map(spaced)].join(" ");
-  return [title, /^\d/.test(label) ? `${capital(spaced(prefix.at(-1)))} ${label}` : capital(label)];
+  return [title, /^(\d|[xyz]$)/.test(label) ? `${capital(spaced(prefix.at(-1)))} ${label}` : capital(label)];
 }
 
 // Product of two quaternions w x y z: the right one turns first.

@@ -23,7 +23,9 @@ export function decode(buffer) {
 
 // The binary answer of `path`; an error that carries the server's words otherwise.
 export async function fetchBinary(path, options) {
-  const response = await fetch(path, options);
+  const response = await fetch(path, options).catch(() => {
+    throw new Error("gav view does not answer any more: start it again and reload this page");
+  });
   if (!response.ok) throw new Error((await response.text()).trim());
   return response.arrayBuffer();
 }
