@@ -33,6 +33,7 @@ pub mod ply;
 mod pose;
 #[cfg(test)]
 mod posed;
+mod prune;
 mod registry;
 mod rest;
 pub mod rig;
