@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use gav_formats::{Splats, conventions::SH_C0};
 use half::f16;
+use rayon::prelude::*;
 
 const MAGIC: &[u8; 4] = b"gvs1";
 const MEANS: u32 = 1;
@@ -26,6 +27,10 @@ const ROTATIONS: u32 = 2;
 const SCALES: u32 = 4;
 const COLORS: u32 = 8;
 const HARMONICS: u32 = 16;
+/// Log-scales above this have no finite exponential.
+const LARGEST_LOG: f32 = 88.72;
+/// Rows that a thread encodes at a time.
+const ROWS: usize = 4096;
 
 /// All parts of `splats`.
 pub(super) fn whole(splats: &Splats) -> Vec<u8> {
@@ -54,14 +59,14 @@ pub(super) fn changes(posed: &Splats, rest: &Splats, took: Duration, drivers: &[
 }
 
 fn all_finite(splats: &Splats) -> bool {
-    (0..splats.len()).all(|i| is_drawn(splats, i))
+    (0..splats.len()).into_par_iter().with_min_len(ROWS).all(|i| is_drawn(splats, i))
 }
 
 /// Is everything about the splat finite? Log-scales of −∞ and infinite logits are legal.
 fn is_drawn(splats: &Splats, i: usize) -> bool {
     let mut numbers = splats.means[i].iter().chain(&splats.rotations[i]).chain(&splats.sh0[i]);
     numbers.all(|v| v.is_finite())
-        && splats.log_scales[i].iter().all(|v| !v.is_nan() && v.exp().is_finite())
+        && splats.log_scales[i].iter().all(|v| *v <= LARGEST_LOG)
         && !splats.opacity_logits[i].is_nan()
 }
 
@@ -75,39 +80,41 @@ fn encode(splats: &Splats, parts: u32, took: Duration, drivers: &[f32]) -> Vec<u
     }
     let finite = |v: f32| if v.is_finite() { v } else { 0.0 };
     if parts & MEANS != 0 {
-        put(&mut out, splats.means.iter().map(|m| m.map(finite)));
+        put(&mut out, count, |i| splats.means[i].map(finite));
     }
     if parts & ROTATIONS != 0 {
-        put(&mut out, splats.rotations.iter().map(|q| unit(*q)));
+        put(&mut out, count, |i| unit(splats.rotations[i]));
     }
     if parts & SCALES != 0 {
-        put(&mut out, splats.log_scales.iter().map(|s| s.map(|v| finite(v.exp()))));
+        put(&mut out, count, |i| splats.log_scales[i].map(|v| finite(v.exp())));
     }
     if parts & COLORS != 0 {
-        put(
-            &mut out,
-            (0..count).map(|i| {
-                if !is_drawn(splats, i) {
-                    return [0.0; 4];
-                }
-                let [r, g, b] = splats.sh0[i].map(|f| 0.5 + SH_C0 as f32 * f);
-                [r, g, b, 1.0 / (1.0 + (-splats.opacity_logits[i]).exp())]
-            }),
-        );
+        put(&mut out, count, |i| {
+            if !is_drawn(splats, i) {
+                return [0.0; 4];
+            }
+            let [r, g, b] = splats.sh0[i].map(|f| 0.5 + SH_C0 as f32 * f);
+            [r, g, b, 1.0 / (1.0 + (-splats.opacity_logits[i]).exp())]
+        });
     }
-    put(&mut out, drivers.iter().map(|v| [*v]));
+    put(&mut out, drivers.len(), |i| [drivers[i]]);
     if parts & HARMONICS != 0 {
         out.extend(splats.sh_rest.iter().flat_map(|v| f16::from_f32(finite(*v)).to_le_bytes()));
     }
     out
 }
 
-fn put<const N: usize>(out: &mut Vec<u8>, rows: impl Iterator<Item = [f32; N]>) {
-    for row in rows {
-        for value in row {
-            out.extend_from_slice(&value.to_le_bytes());
+/// Appends `count` rows of numbers.
+fn put<const N: usize>(out: &mut Vec<u8>, count: usize, row: impl Fn(usize) -> [f32; N] + Sync) {
+    let start = out.len();
+    out.resize(start + 4 * N * count, 0);
+    out[start..].par_chunks_mut(4 * N * ROWS).enumerate().for_each(|(part, bytes)| {
+        for (k, to) in bytes.chunks_exact_mut(4 * N).enumerate() {
+            for (to, value) in to.chunks_exact_mut(4).zip(row(part * ROWS + k)) {
+                to.copy_from_slice(&value.to_le_bytes());
+            }
         }
-    }
+    });
 }
 
 /// The unit quaternion along `q`; no rotation when it has no direction (`spec/conventions.md` 2).
