@@ -8,6 +8,7 @@ mod drivers;
 mod skeleton;
 #[cfg(test)]
 mod tests;
+mod tracker;
 
 use std::borrow::Cow;
 

@@ -1,8 +1,11 @@
 //! FLAME with GaussianAvatars' teeth and as RGBAvatar drives it.
 
-use gav_formats::{Pose, TemplateFamily};
+use gav_formats::{Avatar, Pose, RigBase, TemplateFamily, TriangleBinding, TriangleFrame};
 use gav_kernels::Real;
-use gav_models::body::{Body, Parameters, Parts, Posed, Rings, Rotation, Teeth, Upstream};
+use gav_models::{
+    body::{Body, Parameters, Parts, Posed, Rings, Rotation, Teeth, Upstream},
+    puppet::Puppet,
+};
 
 use crate::golden::{Golden, assert_close, to, triple, triples, upper_rows};
 
@@ -125,27 +128,23 @@ fn gradients_of_flame_are_the_golden_ones() {
     compare_gradients::<f32>(&golden, [2e-5, 1e-5]);
 }
 
-/// Section 3.3 of RGBAvatar's data: a head pose that is given for the camera becomes a rotation of the neck.
-fn rgb_avatar<T: Real>(golden: &Golden, tolerance: [f64; 2]) {
+/// The miniature head of RGBAvatar's golden vectors.
+fn rgb_avatar_body<T: Real>(golden: &Golden) -> Body<T> {
+    let words = |name: &str, shape: &[u32], values: &[u32]| gav_formats::NamedArray {
+        name: name.to_owned(),
+        dtype: gav_formats::DType::U32,
+        shape: shape.to_vec(),
+        data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    };
     let mut arrays = golden.arrays("flame.");
-    for array in &mut arrays {
-        if array.name == "identity_columns" {
-            panic!("the golden file has none");
-        }
-    }
-    arrays.push(gav_formats::NamedArray {
-        name: "faces".into(),
-        dtype: gav_formats::DType::U32,
-        shape: vec![1, 3],
-        data: [0u32, 1, 2].iter().flat_map(|v| v.to_le_bytes()).collect(),
-    });
-    arrays.push(gav_formats::NamedArray {
-        name: "identity_columns".into(),
-        dtype: gav_formats::DType::U32,
-        shape: vec![1],
-        data: 3u32.to_le_bytes().to_vec(),
-    });
-    let body: Body<T> = Body::from_arrays(TemplateFamily::Flame2020, &arrays).unwrap();
+    arrays.push(words("faces", &[1, 3], &[0, 1, 2]));
+    arrays.push(words("identity_columns", &[1], &[3]));
+    Body::from_arrays(TemplateFamily::Flame2020, &arrays).unwrap()
+}
+
+/// As RGBAvatar prepares its data: a head pose that is given for the camera becomes a rotation of the neck.
+fn rgb_avatar<T: Real>(golden: &Golden, tolerance: [f64; 2]) {
+    let body: Body<T> = rgb_avatar_body(golden);
     assert_eq!((body.shape_count(), body.expression_count()), (3, 4));
     assert_eq!(body.extras(), ["l_eyelid", "r_eyelid"]);
     for index in 0..3 {
@@ -193,6 +192,49 @@ fn rgb_avatar<T: Real>(golden: &Golden, tolerance: [f64; 2]) {
         };
         assert_close("driven", body.pose(&driven).vertices.as_flattened(), expected, tolerance);
     }
+}
+
+/// The same conversion through a tracked clip and a puppet: the control vector's last three numbers.
+#[test]
+fn tracked_clips_are_completed_with_the_neck_of_the_template() {
+    let Some(golden) = Golden::open("rgbavatar/parity_blendshapes") else { return };
+    let body = rgb_avatar_body::<f32>(&golden);
+    let mut avatar = Avatar::new(gav_formats::Splats::with_len(1, 0), gav_formats::Frame::RUB);
+    avatar.rig.base =
+        RigBase::Triangle(TriangleBinding { frame: TriangleFrame::Stga, triangles: vec![0], barycentrics: None });
+    avatar.template = Some(gav_formats::Template {
+        constants: vec![("shape".to_owned(), to::<f32>(golden.row("flame.in.shape", 0)))],
+        ..body.template()
+    });
+    let track = |target: &str, width: u32, values: Vec<f32>| gav_formats::Track {
+        target: target.to_owned(),
+        width,
+        interpolation: gav_formats::Interpolation::Linear,
+        ticks: vec![0, 1, 2],
+        values,
+    };
+    let turns = golden.get("flame.in.opencv_R").chunks_exact(9).flat_map(|m| {
+        let rows = std::array::from_fn(|r| std::array::from_fn(|c| m[3 * r + c]));
+        gav_formats::conventions::quaternion_from_matrix(&rows).map(|v| v as f32)
+    });
+    let mut clip = gav_formats::Clip {
+        name: "tracked".to_owned(),
+        ticks_per_second: 25,
+        tracks: vec![
+            track("camera.rotation", 4, turns.collect()),
+            track("camera.translation", 3, to(golden.get("flame.in.opencv_t"))),
+            track("flame.expression", 4, to(golden.get("flame.in.exp"))),
+        ],
+    };
+    // one identity for the whole clip, where the golden frames have three: only the first is compared unless they agree
+    let same = |k: usize| golden.row("flame.in.shape", k) == golden.row("flame.in.shape", 0);
+    let puppet = Puppet::new(&avatar, Some(body)).unwrap();
+    assert!(puppet.complete(&mut clip).unwrap());
+    let found = &clip.tracks.last().unwrap().values;
+    for k in (0..3).filter(|k| same(*k)) {
+        assert_close("translation", &found[3 * k..][..3], &golden.row("flame.theta", k)[30..33], [2e-5, 0.0]);
+    }
+    assert!(!puppet.complete(&mut clip).unwrap());
 }
 
 #[test]
