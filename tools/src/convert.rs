@@ -6,6 +6,7 @@
 
 mod edits;
 mod plan;
+mod rigs;
 mod work;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -60,6 +61,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub encode: EncodeArguments,
     #[command(flatten)]
+    pub motion: FrameArguments,
+    #[command(flatten)]
     pub edits: edits::EditArguments,
     #[command(flatten)]
     pub read: ReadArguments,
@@ -81,6 +84,18 @@ pub(crate) struct Arguments {
     /// No progress bars, and no lines but errors
     #[arg(short, long, help_heading = "Running")]
     pub quiet: bool,
+}
+
+/// Motion in formats that cannot hold a rig.
+#[derive(Args, Debug, Clone, Default, PartialEq)]
+#[command(next_help_heading = "Motion")]
+pub(crate) struct FrameArguments {
+    /// glTF: so many still sets of splats that an animation switches, for viewers that move no splats
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub frames: Option<u32>,
+    /// glTF: the clip that --frames shows [default: the first]
+    #[arg(long, value_name = "NAME", requires = "frames")]
+    pub clip: Option<String>,
 }
 
 /// How `.gav` and other formats are encoded.

@@ -22,6 +22,8 @@ pub(crate) struct RigPrecision {
     pub weight_bits: Option<u8>,
     pub barycentric_step: Option<Step>,
     pub position: Option<Step>,
+    /// Of morph deltas: motion hides more than a still does.
+    pub morph: Option<Step>,
     pub rotation: Option<Step>,
     pub sh0: Option<Step>,
     pub opacity: Option<Step>,
@@ -233,16 +235,16 @@ pub(crate) fn read_skin(container: &Container<'_>, entry: &Entry, count: usize) 
 
 pub(crate) fn morphs_chunk(morphs: &Morphs, count: usize, precision: &RigPrecision, level: i32) -> Chunk {
     let names = json!(morphs.targets.iter().map(|t| t.driver.as_str()).collect::<Vec<_>>()).to_string();
-    let mut parameters = step_bytes(precision.position).to_vec();
+    let mut parameters = step_bytes(precision.morph).to_vec();
     parameters.extend_from_slice(names.as_bytes());
-    let codec = u16::from(precision.position.is_some());
+    let codec = u16::from(precision.morph.is_some());
     blocked(b"MRPH", codec, parameters, morphs.targets.len(), TARGET_BLOCK, level, |writer, range| {
         let mut bitmap = Vec::new();
         let mut rows = Vec::new();
         for target in &morphs.targets[range] {
             let mut bits = vec![0u8; count.div_ceil(8)];
             for (&splat, &delta) in target.splats.iter().zip(&target.deltas) {
-                if precision.position.is_some_and(|s| delta.iter().all(|&d| s.quantize(d) == 0)) {
+                if precision.morph.is_some_and(|s| delta.iter().all(|&d| s.quantize(d) == 0)) {
                     continue;
                 }
                 bits[splat as usize / 8] |= 1 << (splat % 8);
@@ -251,7 +253,7 @@ pub(crate) fn morphs_chunk(morphs: &Morphs, count: usize, precision: &RigPrecisi
             bitmap.extend_from_slice(&bits);
         }
         writer.stream(&bitmap);
-        write_rows(writer, &rows, precision.position);
+        write_rows(writer, &rows, precision.morph);
     })
 }
 

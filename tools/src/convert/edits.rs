@@ -39,6 +39,9 @@ pub(crate) struct EditArguments {
     /// Move by this vector, after --scale and --rotate
     #[arg(long, value_name = "X,Y,Z", value_parser = numbers::<3>, allow_hyphen_values = true)]
     pub translate: Option<[f64; 3]>,
+    /// Keep joints that move no splat; lossy .gav files leave them out
+    #[arg(long)]
+    pub keep_joints: bool,
     /// Reduce the SH degree to this, or pad with zeros up to it
     #[arg(long, value_name = "DEGREE", value_parser = clap::value_parser!(u8).range(0..=4))]
     pub sh: Option<u8>,

@@ -281,14 +281,15 @@ fn refuse_collisions(items: &[Item]) -> Result<()> {
 /// Hash of everything that shapes an output besides the input.
 fn options_hash(arguments: &Arguments, format: &Format) -> String {
     let text = format!(
-        "gav {}\nto {}\nread {:?} {}\nwrite {:?} {}\nedit {:?}\n",
+        "gav {}\nto {}\nread {:?} {}\nwrite {:?} {}\nedit {:?}\nmotion {:?}\n",
         env!("CARGO_PKG_VERSION"),
         format.id,
         arguments.read.from_frame,
         arguments.read.embedded,
         arguments.write_options(),
         arguments.encode.embed,
-        arguments.edits
+        arguments.edits,
+        arguments.motion
     );
     blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
 }

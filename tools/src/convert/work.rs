@@ -15,6 +15,7 @@ use super::{
     Arguments,
     edits::EditArguments,
     plan::{Action, Item, Plan},
+    rigs,
 };
 use crate::{
     batch::{
@@ -102,20 +103,28 @@ fn convert(item: &Item, arguments: &Arguments) -> Result<Done, Failure> {
         note_origin(&mut avatar, &item.input);
     }
     let mut options = arguments.write_options();
+    let source = (arguments.encode.embed && item.format.id == "gltf").then(|| avatar.clone());
+    let mut notes = rigs::prepare(&mut avatar, &item.input, item.format.id, arguments)?;
     if arguments.encode.embed && item.format.id == "gltf" {
         let unchanged = loaded.format.id == "gav" && arguments.edits == EditArguments::default();
         options.gltf.embed = Some(if unchanged {
             std::fs::read(&item.input).map_err(|e| Failure::at(&item.input, &Error::io(&item.input, e)))?
         } else {
             let gav = format_by_name("gav").expect("gav is a format");
-            to_bytes(&avatar, gav, &options).map_err(|e| Failure::at(&item.output, &e))?
+            // the rig as it was, not as it was baked
+            to_bytes(source.as_ref().unwrap_or(&avatar), gav, &options).map_err(|e| Failure::at(&item.output, &e))?
         });
     }
-    gav_formats::save(&avatar, &item.output, item.format, &options).map_err(|e| Failure::at(&item.output, &e))?;
-    let notes = match item.format.id {
-        "gltf" => gav_formats::gltf::notes(&avatar, &options).map_err(|e| Failure::at(&item.output, &e))?,
-        _ => Vec::new(),
-    };
+    match arguments.motion.frames.filter(|_| item.format.id == "gltf") {
+        Some(count) => rigs::save_frames(&avatar, &item.input, &item.output, count, arguments, &options)?,
+        None => {
+            gav_formats::save(&avatar, &item.output, item.format, &options)
+                .map_err(|e| Failure::at(&item.output, &e))?;
+            if item.format.id == "gltf" {
+                notes.extend(gav_formats::gltf::notes(&avatar, &options).map_err(|e| Failure::at(&item.output, &e))?);
+            }
+        }
+    }
     let output = output_state(&item.output)?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(Done { splats: [before, avatar.splats.len()], bytes_in: loaded.bytes, output, seconds, notes })
