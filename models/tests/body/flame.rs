@@ -1,6 +1,6 @@
 //! FLAME with GaussianAvatars' teeth and as RGBAvatar drives it.
 
-use gav_formats::{Pose, TemplateFamily};
+use gav_formats::{DType, NamedArray, Pose, TemplateFamily};
 use gav_kernels::Real;
 use gav_models::body::{Body, Parameters, Parts, Posed, Rings, Rotation, Teeth, Upstream};
 
@@ -128,23 +128,14 @@ fn gradients_of_flame_are_the_golden_ones() {
 /// Section 3.3 of RGBAvatar's data: a head pose that is given for the camera becomes a rotation of the neck.
 fn rgb_avatar<T: Real>(golden: &Golden, tolerance: [f64; 2]) {
     let mut arrays = golden.arrays("flame.");
-    for array in &mut arrays {
-        if array.name == "identity_columns" {
-            panic!("the golden file has none");
-        }
-    }
-    arrays.push(gav_formats::NamedArray {
-        name: "faces".into(),
-        dtype: gav_formats::DType::U32,
-        shape: vec![1, 3],
-        data: [0u32, 1, 2].iter().flat_map(|v| v.to_le_bytes()).collect(),
-    });
-    arrays.push(gav_formats::NamedArray {
-        name: "identity_columns".into(),
-        dtype: gav_formats::DType::U32,
-        shape: vec![1],
-        data: 3u32.to_le_bytes().to_vec(),
-    });
+    let bytes = |name: &str, shape: &[u32], data: &[u8]| NamedArray {
+        name: name.into(),
+        dtype: DType::U8,
+        shape: shape.to_vec(),
+        data: data.to_vec(),
+    };
+    // the golden file has no faces, and 3 identity columns
+    arrays.extend([bytes("faces", &[1, 3], &[0, 1, 2]), bytes("identity_columns", &[1], &[3])]);
     let body: Body<T> = Body::from_arrays(TemplateFamily::Flame2020, &arrays).unwrap();
     assert_eq!((body.shape_count(), body.expression_count()), (3, 4));
     assert_eq!(body.extras(), ["l_eyelid", "r_eyelid"]);
