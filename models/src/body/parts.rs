@@ -355,9 +355,10 @@ fn numbers<T: Real>(array: &NamedArray) -> Result<Vec<T>> {
     fn map<const N: usize, T>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
         bytes.as_chunks::<N>().0.iter().map(|chunk| value(*chunk)).collect()
     }
-    let elements = array.shape.iter().map(|d| *d as usize).product::<usize>();
-    if elements * array.dtype.size() != array.data.len() {
-        return Err(misfit(array, &format!("{} bytes do not fill it; that many", array.data.len())));
+    let bytes = array.shape.iter().try_fold(array.dtype.size(), |n, d| n.checked_mul(*d as usize));
+    if bytes != Some(array.data.len()) {
+        let text = format!("`{}` of the shape {:?} has {} bytes", array.name, array.shape, array.data.len());
+        return Err(Error::usage(text));
     }
     let data = &array.data;
     Ok(match array.dtype {

@@ -32,6 +32,7 @@ impl Golden {
                 Dtype::F32 => data.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
                 Dtype::I64 => data.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
                 Dtype::I32 => data.as_chunks().0.iter().map(|b| f64::from(i32::from_le_bytes(*b))).collect(),
+                Dtype::U8 => data.iter().map(|b| f64::from(*b)).collect(),
                 other => panic!("`{name}` is {other:?}"),
             };
             (name, (view.shape().to_vec(), values))
