@@ -102,6 +102,9 @@ fn hint_for(error: &gav_formats::Error) -> Option<&'static str> {
             "HASH" | "CHECKSUM" => "the file is damaged: copy it again, or read it all the same with --no-verify",
             _ => return None,
         },
+        Error::Usage(message) if message.starts_with("glTF cannot express") => {
+            "`gav pose --bake` turns any rig into morph targets and skin; --rest-only writes the rest pose"
+        }
         _ => return None,
     })
 }

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gav_formats::{WriteOptions, format_by_name, save, synthetic};
+use gav_formats::{
+    WriteOptions, format_by_name, save,
+    synthetic::{self, RigSample, every_rig},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -518,4 +521,32 @@ fn weights_are_added_listed_and_refused_one_by_one() {
     weights(0, &["add", "heads.safetensors"]);
     weights(0, &["list"]);
     weights(2, &["add"]);
+}
+
+#[test]
+fn rigs_go_to_gltf_with_notes_and_come_back() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    for (name, kind) in [("a", RigSample::MorphSkinned), ("b", RigSample::Stga)] {
+        let format = format_by_name("gav").unwrap();
+        save(&every_rig(kind), folder.join(format!("{name}.gav")), format, &WriteOptions::default()).unwrap();
+    }
+    let (out, _) = expect(folder, 0, &["convert", "a.gav", "-o", "a.glb", "--embed", "--json"]);
+    let notes = json_lines(&out)[0]["notes"].to_string();
+    assert!(notes.contains("SH degree 1 is reduced to 0"), "{notes}");
+    let (out, _) = expect(folder, 0, &["convert", "a.gav", "-o", "sh.glb", "--sh", "1"]);
+    assert!(!out.contains("note:"), "{out}");
+    let info = |name: &str| -> Value { serde_json::from_str(&expect(folder, 0, &["info", name, "--json"]).0).unwrap() };
+    assert_eq!(info("a.glb")["rig"], info("a.gav")["rig"]);
+    expect(folder, 0, &["convert", "a.glb", "-o", "back.gav", "--embedded", "-q"]);
+    expect(folder, 0, &["diff", "a.gav", "back.gav"]);
+
+    let (_, err) = expect(folder, 1, &["convert", "b.gav", "-o", "b.glb"]);
+    assert!(err.contains("kind 3") && err.contains("--bake") && !folder.join("b.glb").exists(), "{err}");
+    let (out, _) = expect(folder, 0, &["convert", "b.gav", "-o", "b.glb", "--rest-only"]);
+    assert!(out.contains("note: only the rest pose is written"), "{out}");
+    let (_, err) = expect(folder, 1, &["convert", "a.gav", "-o", "c.glb", "--vrm"]);
+    assert!(err.contains("hips") && !folder.join("c.glb").exists(), "{err}");
+    let (_, err) = expect(folder, 1, &["convert", "a.gav", "-o", "c.glb", "--proxy"]);
+    assert!(err.contains("no proxy mesh"), "{err}");
 }

@@ -1,7 +1,10 @@
 //! Files that are wrong, cut off, damaged, or ask for too much.
 
 use super::*;
-use crate::{Error, Limits};
+use crate::{
+    Error, Limits,
+    synthetic::{RigSample, every_rig},
+};
 
 #[test]
 fn files_that_cannot_be_shown_say_why() {
@@ -110,9 +113,10 @@ fn chunks_that_nobody_knows_are_passed_over() {
 
 #[test]
 fn every_truncation_is_an_error() {
-    let glb = encode(&sample(3, 1));
-    for length in 0..glb.len() {
-        assert!(matches!(decode(glb[..length].to_vec()), Err(Error::Format { .. })), "{length} of {}", glb.len());
+    for glb in [encode(&sample(3, 1)), encode(&every_rig(RigSample::MorphSkinned))] {
+        for length in 0..glb.len() {
+            assert!(matches!(decode(glb[..length].to_vec()), Err(Error::Format { .. })), "{length} of {}", glb.len());
+        }
     }
     assert_eq!(
         crate::read(&Source::from_bytes(Vec::new()), &ReadOptions::default()).unwrap_err().code(),
@@ -122,14 +126,18 @@ fn every_truncation_is_an_error() {
 
 #[test]
 fn no_corrupted_byte_panics() {
-    let glb = encode(&sample(3, 1));
-    for at in 0..glb.len() {
-        for mask in [0x01, 0x10, 0x80, 0xff] {
-            let mut bad = glb.clone();
-            bad[at] ^= mask;
-            let _ = decode(bad);
+    let mut rigged = every_rig(RigSample::MorphSkinned);
+    rigged.retain(|i| i < 8);
+    for glb in [encode(&sample(3, 1)), encode(&rigged)] {
+        for at in 0..glb.len() {
+            for mask in [0x01, 0x10, 0x80, 0xff] {
+                let mut bad = glb.clone();
+                bad[at] ^= mask;
+                let _ = decode(bad);
+            }
         }
     }
+    let glb = encode(&sample(3, 1));
     // lengths below the header's own
     for length in [0u32, 1, 11, 12, 19] {
         let mut bad = glb.clone();

@@ -108,6 +108,7 @@ fn what_is_lost_is_said_with_its_numbers() {
     let ghost =
         |target: &str| Track { target: target.into(), width: 1, ticks: vec![0], values: vec![0.0], ..Track::default() };
     avatar.clips[0].tracks.push(ghost("joint/tail/rotation"));
+    avatar.clips[0].tracks[2].ticks = vec![0, 1, 2, 3, 12];
     avatar.clips.push(crate::Clip {
         name: "lips".into(),
         ticks_per_second: 30,
@@ -120,6 +121,7 @@ fn what_is_lost_is_said_with_its_numbers() {
         "splat 7 the most with 10.00%",
         "SH degree 1",
         "clip `nod`: no joint and no morph target for the tracks `joint/tail/rotation`",
+        "clip `nod`: its tracks end between 0.40 s and 0.80 s",
         "clip `lips` moves nothing here",
         "1 splats with numbers that are not finite",
     ] {

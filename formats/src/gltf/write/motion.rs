@@ -67,6 +67,17 @@ pub fn add_clips(
             let more = if lost.len() > 5 { format!(" and {} others", lost.len() - 5) } else { String::new() };
             notes.push(format!("clip `{name}`: no joint and no morph target for the tracks `{list}`{more}"));
         }
+        let ends: Vec<u32> =
+            clip.tracks.iter().filter(|t| !is_still(t)).filter_map(|t| t.ticks.last().copied()).collect();
+        if let (Some(first), Some(last)) = (ends.iter().min(), ends.iter().max())
+            && first < last
+        {
+            let seconds = |tick: &u32| f64::from(*tick) / f64::from(clip.ticks_per_second.max(1));
+            let (first, last) = (seconds(first), seconds(last));
+            notes.push(format!(
+                "clip `{name}`: its tracks end between {first:.2} s and {last:.2} s, the shorter ones hold their last value"
+            ));
+        }
         if animation.channels.is_empty() {
             notes.push(format!("clip `{name}` moves nothing here and is left out"));
             continue;
@@ -169,7 +180,7 @@ fn used_keys(track: &Track) -> Vec<usize> {
 }
 
 fn is_still(track: &Track) -> bool {
-    let (first, others) = track.values.split_at(track.width as usize);
+    let Some((first, others)) = track.values.split_at_checked(track.width as usize) else { return true };
     others.chunks_exact(track.width as usize).all(|key| key == first)
 }
 
