@@ -204,7 +204,7 @@ fn describe(added: &Added) -> String {
     let template = &added.manifest.template;
     let done = if added.unchanged { "was there already" } else { "added" };
     format!(
-        "`{}`, {} of {} vertices and {} faces{}, {done}\n  arrays {}\n  faces  {}\n  {}",
+        "`{}`, {} of {} vertices and {} faces{}, {done}\n  arrays {}\n  faces  {}\n  licence: {}",
         template.name,
         family_name(template.family),
         count(template.vertex_count.into()),
@@ -230,11 +230,11 @@ fn with(manifest: &Manifest) -> &'static str {
 fn notice(manifest: &Manifest) -> String {
     let template = &manifest.template;
     if !template.licence.is_empty() {
-        return format!("licence {}: avatars may hold it", template.licence);
+        return format!("{}: avatars may hold it", template.licence);
     }
     let kept = "this copy is for you alone, gav never writes its vertices into a file";
     match template.family {
-        TemplateFamily::Custom | TemplateFamily::None => format!("no licence given (--licence SPDX): {kept}"),
+        TemplateFamily::Custom | TemplateFamily::None => format!("none given (--licence SPDX): {kept}"),
         family => {
             format!("{} is licensed for non-commercial use after registration at its site: {kept}", family_name(family))
         }

@@ -81,7 +81,7 @@ fn a_bad_file_is_named_and_does_not_stop_the_others() {
     assert!(err.contains("10475 vertices expected for SMPL-X, this file has 3") && err.contains("CUSTOM"), "{err}");
     let (_, err) = gav(folder, 1, &["template", "add", "FLAME", "good.npz"]);
     assert!(err.contains("FLAME2020 or FLAME2023"), "{err}");
-    let (_, err) = gav(folder, 1, &["template", "show", "nothing"]);
+    let (_, err) = gav(folder, 2, &["template", "show", "nothing"]);
     assert!(err.contains("no template `nothing`") && err.contains("gav template list"), "{err}");
     gav(folder, 2, &["template", "add", "CUSTOM", "good.npz", "bad.npz", "--name", "both"]);
     gav(folder, 2, &["template", "add", "MANO", "good.npz"]);

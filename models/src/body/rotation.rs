@@ -171,8 +171,8 @@ mod tests {
 
     #[test]
     fn no_rotation_is_the_identity_and_has_a_gradient() {
-        assert_eq!(Rotation::<f32>::default().matrix(), identity());
-        assert_eq!(Rotation::from_quaternion([2.0f32, 0.0, 0.0, 0.0]).matrix(), identity());
+        assert_eq!(Rotation::<f32>::default().matrix(), identity::<f32>());
+        assert_eq!(Rotation::from_quaternion([2.0f32, 0.0, 0.0, 0.0]).matrix(), identity::<f32>());
         let Rotation::AxisAngle(g) = Rotation::default().gradient(&UPSTREAM) else { panic!() };
         for (found, expected) in g.iter().zip([0.6 + 0.4, 0.5 + 0.7, 0.9 + 1.2]) {
             assert!((found - expected).abs() < 1e-7, "{g:?}");

@@ -61,10 +61,7 @@ impl Kind {
                 TemplateFamily::Flame2020
             }
             Self::Flame => {
-                return Err(Error::usage(format!(
-                    "is {} FLAME 2020 or FLAME 2023? Their expressions differ",
-                    file.display()
-                )));
+                return Err(Error::usage("is it FLAME 2020 or FLAME 2023? Their expressions differ"));
             }
         })
     }
@@ -75,7 +72,7 @@ impl Kind {
 /// # Errors
 /// Names the file and what does not fit, with both numbers.
 pub(super) fn import(kind: Kind, file: &Path, extras: &Extras<'_>) -> Result<Parts<f32>> {
-    let family = kind.family(file)?;
+    let family = kind.family(file).map_err(|e| naming(file, e))?;
     let mut parts: Parts<f32> = Parts::from_arrays(family, &arrays(file)?).map_err(|e| naming(file, e))?;
     check_official(&parts).map_err(|e| naming(file, e))?;
     if let Some(path) = extras.uv {
@@ -215,7 +212,7 @@ mod tests {
         let family = |kind: Kind, name: &str| kind.family(Path::new(name));
         assert_eq!(family(Kind::Flame, "a/FLAME2023.pkl").unwrap(), TemplateFamily::Flame2023);
         assert_eq!(family(Kind::Flame, "generic_model.pkl").unwrap(), TemplateFamily::Flame2020);
-        assert!(family(Kind::Flame, "flame.pkl").unwrap_err().to_string().contains("flame.pkl"));
+        assert!(family(Kind::Flame, "flame.pkl").unwrap_err().to_string().contains("2020 or FLAME 2023"));
         assert_eq!(family(Kind::Flame2020, "flame.pkl").unwrap(), TemplateFamily::Flame2020);
     }
 }
