@@ -37,7 +37,7 @@ fn body(family: TemplateFamily, count: usize, joints: usize, columns: usize) -> 
         extras: Vec::new(),
         regressor,
         weights,
-        parents: (0..joints).map(|j| (j > 0).then(|| j as u32 / 2)).collect(),
+        parents: (0..joints).map(|j| (j > 0).then_some(j as u32 / 2)).collect(),
         joint_names: layout.joint_names(joints),
         hands: None,
     })?)

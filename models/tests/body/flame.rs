@@ -94,6 +94,22 @@ fn flame_is_the_golden_one_with_and_without_teeth() {
     }
 }
 
+#[test]
+fn teeth_have_the_published_triangles() {
+    let (Some(golden), Some(file)) =
+        (Golden::open("stga/parity_flame_lbs"), crate::golden::shared("parity/stga/teeth_faces.json"))
+    else {
+        return;
+    };
+    let published: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let expected: Vec<[u32; 3]> = (["upper", "lower"].iter())
+        .flat_map(|part| published[part].as_array().unwrap())
+        .map(|face| std::array::from_fn(|k| face[k].as_u64().unwrap() as u32 + 48))
+        .collect();
+    assert_eq!(expected.len(), 168);
+    assert_eq!(parts::<f32>(&golden, true).faces[40..], expected);
+}
+
 fn compare_gradients<T: Real>(golden: &Golden, tolerance: [f64; 2]) {
     let body = Body::new(&parts::<T>(golden, true)).unwrap();
     let (mut shape, mut offset) = (vec![T::zero(); 300], vec![[T::zero(); 3]; body.vertex_count()]);
