@@ -10,6 +10,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 
 const [modules, out, ...given] = process.argv.slice(2).map((p) => resolve(p));
 if (!out) throw new Error("usage: node view.mjs MODULES OUT [ASSET …]");
@@ -135,7 +136,7 @@ const times = (tab) => tab.evaluate(() => {
 });
 
 // A real drag opens the mouth: something changes in the middle of the face and nowhere else.
-async function moveSlider(tab, name, control, before) {
+async function moveSlider(tab, asset, name, control, before) {
   const slider = await tab.$(`#${`slider-${control}`.replaceAll(".", "\\.")}`);
   if (!(await slider.isVisible())) {
     await tab.type("#search", control.split(".").at(-1));
@@ -151,14 +152,15 @@ async function moveSlider(tab, name, control, before) {
   check(`${name}: a drag on the slider sets it`, value > 0.9, value.toFixed(2));
   const where = `${(100 * share).toFixed(1)} % of the pixels, around ${middle.map((v) => v.toFixed(2)).join(", ")}`;
   check(`${name}: the jaw moves, the rest does not`, share > 0.001 && share < 0.2 && Math.abs(middle[0] - 0.5) < 0.08, where);
-  await tab.screenshot({ path: join(out, `${name}.slider.png`) });
+  await compare(tab, asset, `${name}.slider`, ["--set", `${control}=${value}`]);
+  await tab.screenshot({ path: join(out, `${name}.slider.page.png`) });
   await tab.click("#reset-drivers");
   await settled(tab);
   check(`${name}: reset brings the rest pose back`, (await difference(tab, before, await picture(tab))).mse === 0);
 }
 
 // A real click plays the first clip; another one stops it.
-async function play(tab, name, before) {
+async function play(tab, asset, name, before) {
   const posed = () => tab.evaluate(() => viewer.numbers.posed);
   const [first, start] = [await posed(), Date.now()];
   await tab.click("#do-play");
@@ -166,12 +168,14 @@ async function play(tab, name, before) {
   await new Promise((done) => setTimeout(done, 3000));
   const rates = await tab.evaluate(() => ({ text: document.getElementById("pace")?.textContent, quality: viewer.pace.quality, ...viewer.times }));
   console.log("   ", JSON.stringify(rates));
-  await tab.screenshot({ path: join(out, `${name}.playing.png`) });
+  await tab.screenshot({ path: join(out, `${name}.playing.page.png`) });
   await tab.click("#do-play");
   await settled(tab);
   const [time, playing] = await tab.evaluate(() => [viewer.motion.time, viewer.motion.playing]);
   check(`${name}: a click plays, another stops`, !playing && time > 0, `${time.toFixed(2)} s after ${((Date.now() - start) / 1000).toFixed(1)} s`);
   check(`${name}: the clip moves it`, (await difference(tab, before, await picture(tab))).mse > 1e-7);
+  const clip = await tab.evaluate(() => viewer.motion.clip.name);
+  await compare(tab, asset, `${name}.playing`, ["--clip", clip, "--time", String(time)]);
   await tab.select("#clip", "");
   await settled(tab);
   check(`${name}: without the clip it rests`, (await difference(tab, before, await picture(tab))).mse === 0);
@@ -227,9 +231,9 @@ async function examine(browser, asset) {
 
     const { clips, controls } = await tab.evaluate(() => viewer.scene);
     const jaw = controls.find(([control]) => control.endsWith("jawOpen"))?.[0];
-    if (jaw) await moveSlider(tab, name, jaw, before);
+    if (jaw) await moveSlider(tab, asset, name, jaw, before);
     if (clips.length) {
-      await play(tab, name, before);
+      await play(tab, asset, name, before);
       console.log("   ", JSON.stringify(await rate(tab)));
     }
 
@@ -249,12 +253,38 @@ async function examine(browser, asset) {
   }
 }
 
+// An avatar whose template is not there: shown at rest, with what to do about it.
+async function explain(browser) {
+  const asset = fileURLToPath(new URL("../../spec/conformance/rig_stga_standard.gav", import.meta.url));
+  console.log(basename(asset));
+  const { url, program } = await serve(asset, []);
+  const tab = await browser.newPage();
+  try {
+    await tab.setViewport(DESKTOP);
+    await tab.goto(url);
+    await settled(tab);
+    const said = await tab.$eval("#notices", (node) => node.innerText);
+    check("no template: the page says so and what to do", said.includes("gav template add"), said.replace(/\s+/g, " "));
+    const blank = await tab.evaluate(() => {
+      viewer.draw(1);
+      return !viewer.renderer.ready;
+    });
+    check("no template: the splats are there", !blank);
+    await tab.screenshot({ path: join(out, "no-template.png") });
+  } finally {
+    await tab.close();
+    program.removeAllListeners("exit");
+    program.kill();
+  }
+}
+
 const browser = await puppeteer.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"],
 });
 try {
   for (const asset of assets()) await examine(browser, asset);
+  if (!given.length) await explain(browser);
 } finally {
   await browser.close();
 }
