@@ -225,26 +225,47 @@ impl Puppet<'_> {
             ticks: ticks.clone(),
             values: Vec::with_capacity(ticks.len() * width as usize),
         };
-        tracks.push(track(format!("joint/{}/translation", joints[0]), 3, Interpolation::Linear));
+        tracks.extend(joints.iter().map(|n| track(format!("joint/{n}/translation"), 3, Interpolation::Linear)));
         tracks.extend(joints.iter().map(|n| track(format!("joint/{n}/rotation"), 4, Interpolation::Slerp)));
         tracks.extend(candidates.iter().map(|name| track(name.clone(), 1, Interpolation::Linear)));
+        let bind = skeleton::of_body(body, &rest.rest_joints);
         for tick in &ticks {
             let pose = clip.pose_at(f64::from(*tick) / f64::from(clip.ticks_per_second.max(1)));
             let pose = self.mapped(&pose);
             let parameters = body.parameters(constants, &pose)?;
-            let root: [f32; 3] = std::array::from_fn(|c| rest.rest_joints[0][c] + parameters.translation[c]);
-            tracks[0].values.extend(root);
-            for (track, rotation) in tracks[1..].iter_mut().zip(&parameters.rotations) {
+            let posed = body.pose(&parameters);
+            // G_j = A_j B_j⁻¹: expressions move the joints of a body, those of the baked skeleton rest where they are
+            let place = |j: usize| -> [f32; 3] {
+                let (a, at) = (&posed.transforms[j], rest.rest_joints[j]);
+                std::array::from_fn(|r| (0..3).map(|c| a[r][c] * at[c]).sum::<f32>() + a[r][3])
+            };
+            for (j, parent) in body.parents().iter().enumerate() {
+                let here = place(j);
+                let local: [f32; 3] = match parent {
+                    None => here,
+                    Some(p) => {
+                        let (a, from) = (&posed.transforms[*p as usize], place(*p as usize));
+                        std::array::from_fn(|c| (0..3).map(|r| a[r][c] * (here[r] - from[r])).sum())
+                    }
+                };
+                tracks[j].values.extend(local);
+            }
+            for (track, rotation) in tracks[joints.len()..].iter_mut().zip(&parameters.rotations) {
                 track.values.extend(skeleton::from_rotation(rotation));
             }
-            for (track, name) in tracks[1 + joints.len()..].iter_mut().zip(&candidates) {
+            for (track, name) in tracks[2 * joints.len()..].iter_mut().zip(&candidates) {
                 track.values.push(self.value(name, &pose));
             }
         }
+        let mut translations = bind.joints.iter().map(|j| j.translation);
         tracks.retain(|t| match t.width {
             1 => t.values.iter().any(|v| *v != 0.0),
             4 => t.values.chunks_exact(4).any(|q| q != [1.0, 0.0, 0.0, 0.0]),
-            _ => t.values.chunks_exact(3).any(|v| v != rest.rest_joints[0]),
+            _ => {
+                let still = translations.next().unwrap_or_default();
+                // a thousandth of a millimetre is rounding
+                t.values.chunks_exact(3).any(|v| (0..3).any(|c| (v[c] - still[c]).abs() > 1e-6))
+            }
         });
         Ok(Clip { name: clip.name.clone(), ticks_per_second: clip.ticks_per_second, tracks })
     }
