@@ -52,7 +52,8 @@ mod tests {
     #[test]
     fn every_slider_has_two_ends_with_its_rest_between_them() {
         let control = |min, max, default| Control { name: "a".into(), min, max, default };
-        for odd in [control(0.0, 0.0, 0.0), control(1.0, 0.0, 0.5), control(0.0, 1.0, 2.0), control(0.0, f32::INFINITY, 0.0)]
+        for odd in
+            [control(0.0, 0.0, 0.0), control(1.0, 0.0, 0.5), control(0.0, 1.0, 2.0), control(0.0, f32::INFINITY, 0.0)]
         {
             assert_eq!(with_range(odd), control(-1.0, 1.0, 0.0));
         }
