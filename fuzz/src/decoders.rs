@@ -369,12 +369,12 @@ pub fn clips(data: &[u8]) {
     let options = ClipOptions { identity: true, limits: options().limits, ..ClipOptions::default() };
     for clip in clips::read_source(&source, &options).unwrap_or_default() {
         let _ = (clips::to_json(&clip), clips::to_csv(&clip));
-        // a short clip may claim to last for years
+        // a short clip may claim to last for years: those take long
         if clip.seconds() * f64::from(clip.ticks_per_second.max(60)) > 1e4 {
             continue;
         }
-        let _ = clips::to_npz(&clip).map(|bytes| Source::from_bytes_at(bytes, "x.npz"));
-        let half = clip.resampled(60).trimmed(0.0, 0.5 * clip.seconds()).unwrap_or_default();
+        let _ = clips::to_npz(&clip);
+        let half = clip.resampled(60).and_then(|clip| clip.trimmed(0.0, 0.5 * clip.seconds())).unwrap_or_default();
         let _ = clip.blended(&half, 0.5);
         let fitted = clips::fit_flame(&half, 100, Some(clips::Rotations::SixD)).unwrap_or(half);
         let _ = clips::fit_flame(&fitted, 3, Some(clips::Rotations::AxisAngle));

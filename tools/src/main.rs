@@ -3,6 +3,7 @@
 
 mod batch;
 mod bench;
+mod clip;
 mod completions;
 mod convert;
 mod demo;
@@ -74,6 +75,7 @@ enum Command {
     Formats(formats::Arguments),
     Template(template::Arguments),
     Weights(weights::Arguments),
+    Clip(clip::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -104,6 +106,7 @@ pub(crate) fn run(line: &Cli) -> anyhow::Result<ExitCode> {
         Command::Formats(arguments) => formats::run(arguments),
         Command::Template(arguments) => template::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),
+        Command::Clip(arguments) => clip::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     }

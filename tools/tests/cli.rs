@@ -17,7 +17,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const RECORD: &str = ".gav-convert.json";
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
+    "clip",
     "convert",
     "info",
     "validate",

@@ -5,11 +5,17 @@ use crate::{Error, Result, slerp};
 
 impl Clip {
     /// The same motion with one key a frame at a rate. Tracks of one key stay as they are; of stepped tracks the value at each frame counts.
-    pub fn resampled(&self, fps: u32) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for clips that would have more than 2^28 values.
+    pub fn resampled(&self, fps: u32) -> Result<Self> {
         let fps = fps.max(1);
         if self.ticks_per_second == fps {
-            return self.clone();
+            return Ok(self.clone());
         }
+        let moving = self.tracks.iter().filter(|track| track.ticks.len() > 1);
+        let width: u64 = moving.map(|track| u64::from(track.width)).sum();
+        check_values((self.seconds() * f64::from(fps)) as u64, width)?;
         let scale = f64::from(self.ticks_per_second.max(1)) / f64::from(fps);
         let track = |track: &Track| {
             let (Some(first), Some(last)) = (track.ticks.first(), track.ticks.last()) else { return track.clone() };
@@ -22,7 +28,8 @@ impl Clip {
             let values = ticks.iter().flat_map(|tick| track.sample(f64::from(*tick) * scale)).collect();
             Track { ticks, values, ..track.clone() }
         };
-        Self { name: self.name.clone(), ticks_per_second: fps, tracks: self.tracks.iter().map(track).collect() }
+        let tracks = self.tracks.iter().map(track).collect();
+        Ok(Self { name: self.name.clone(), ticks_per_second: fps, tracks })
     }
 
     /// The part between two times in seconds, which starts at 0.
@@ -61,8 +68,8 @@ impl Clip {
     pub fn blended(&self, other: &Self, weight: f32) -> Result<Self> {
         check_lengths(self, other)?;
         let fps = self.ticks_per_second.max(other.ticks_per_second).max(1);
-        let mut out = self.resampled(fps);
-        for theirs in other.resampled(fps).tracks {
+        let mut out = self.resampled(fps)?;
+        for theirs in other.resampled(fps)?.tracks {
             let Some(own) = out.tracks.iter_mut().find(|track| track.target == theirs.target) else {
                 out.tracks.push(theirs);
                 continue;
@@ -92,6 +99,12 @@ impl Clip {
         }
         Ok(out)
     }
+}
+
+/// A few keys may lie years apart, which a key a frame must not fill.
+pub(super) fn check_values(frames: u64, width: u64) -> Result<()> {
+    let (requested, limit) = (frames.saturating_add(1).saturating_mul(width), 1 << 28);
+    if requested > limit { Err(Error::Limit { what: "values of a clip", requested, limit }) } else { Ok(()) }
 }
 
 /// Clips that belong together last equally long, within half a frame of the coarser one.
@@ -127,14 +140,17 @@ mod tests {
     #[test]
     fn resampling_keeps_times_and_single_keys() {
         let clip = ramp("a", 30, 31, 1.0);
-        let fine = clip.resampled(60);
+        let fine = clip.resampled(60).unwrap();
         assert_eq!((fine.tracks[0].ticks.len(), fine.seconds()), (61, 1.0));
         assert_eq!((fine.tracks[0].values[1], fine.tracks[0].values[60]), (0.5, 30.0));
         assert_eq!(fine.tracks[1], clip.tracks[1]);
-        assert_eq!(fine.resampled(30), clip);
-        assert_eq!(clip.resampled(30), clip);
-        let coarse = clip.resampled(7);
+        assert_eq!(fine.resampled(30).unwrap(), clip);
+        assert_eq!(clip.resampled(30).unwrap(), clip);
+        let coarse = clip.resampled(7).unwrap();
         assert_eq!((coarse.tracks[0].ticks.len(), coarse.tracks[0].values[7]), (8, 30.0));
+        let mut years = clip;
+        years.tracks[0].ticks[30] = u32::MAX;
+        assert_eq!(years.resampled(60).unwrap_err().code(), "LIMIT");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Clips for other programs: arrays, tables, JSON. All of them are read back by [`super::read`].
 
-use super::{Clip, Track, flame_param, json};
+use super::{Clip, Track, edit::check_values, flame_param, json};
 use crate::{
     Error, Result,
     npy::{NpyArray, write_npz},
@@ -63,6 +63,8 @@ pub fn to_csv(clip: &Clip) -> Result<String> {
 pub fn to_npz(clip: &Clip) -> Result<Vec<u8>> {
     let mut arrays = Vec::new();
     let last = clip.tracks.iter().filter_map(|track| track.ticks.last()).max().copied().unwrap_or(0);
+    let moving = clip.tracks.iter().filter(|track| track.ticks.len() > 1);
+    check_values(u64::from(last), moving.map(|track| u64::from(track.width)).sum())?;
     for track in &clip.tracks {
         if track.ticks.len() > 1 && track.ticks.windows(2).any(|pair| pair[1] != pair[0] + 1) {
             let message = format!(

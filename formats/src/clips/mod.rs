@@ -182,7 +182,7 @@ fn read_input(input: &Input, options: &ClipOptions) -> Result<Vec<Clip>> {
         // importers leave 0 where the file does not say
         match (clip.ticks_per_second, options.fps) {
             (0, fps) => clip.ticks_per_second = fps.unwrap_or(kind.default_fps),
-            (_, Some(fps)) => *clip = clip.resampled(fps),
+            (_, Some(fps)) => *clip = clip.resampled(fps)?,
             (_, None) => {}
         }
         match &options.name {

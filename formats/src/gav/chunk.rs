@@ -113,6 +113,11 @@ pub(crate) fn parse_json(bytes: &[u8], limits: &Limits, entry: &Entry) -> Result
     serde_json::from_slice(bytes).map_err(|e| bad("JSON", entry.offset, format!("{}: {e}", entry.name())))
 }
 
+/// JSON as the type it should describe.
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(value: Value, entry: &Entry) -> Result<T> {
+    serde_json::from_value(value).map_err(|e| bad("JSON", entry.offset, format!("{}: {e}", entry.name())))
+}
+
 /// Names end up on terminals and in other files: no control characters, at most 64 KiB.
 pub(crate) fn check_name(name: &str, entry: &Entry) -> Result<()> {
     if name.len() > 1 << 16 || name.chars().any(char::is_control) {

@@ -1,12 +1,10 @@
-//! Chunks around the splats: metadata, template, mesh, drivers, clips, cameras, thumbnail, user attributes, rest pose, order
+//! Chunks around the splats: metadata, template, mesh, drivers, cameras, thumbnail, user attributes, rest pose, order
 //! (`spec/gav.md` 6.10 to 6.16).
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    chunk::{
-        SPLAT_BLOCK, blocked, bytes_chunk, check_name, expect_elements, json_chunk, parse_json, read_bytes, write_bytes,
-    },
+    chunk::{SPLAT_BLOCK, blocked, bytes_chunk, check_name, expect_elements, from_json, json_chunk},
     container::{Chunk, Container, Entry, bad, u16_at, u32_at},
     floats::{read_floats, write_floats},
     ints::{read_ints, write_ints},
@@ -15,13 +13,9 @@ use super::{
     tensors,
 };
 use crate::{
-    Camera, Clip, DType, Driver, DriverMap, Interpolation, Limits, Mesh, Meta, NamedArray, RestPose, Result, Template,
-    Thumbnail, Track, UserAttribute,
+    Camera, DType, Driver, DriverMap, Limits, Mesh, Meta, NamedArray, RestPose, Result, Template, Thumbnail,
+    UserAttribute,
 };
-
-fn from_json<T: serde::de::DeserializeOwned>(value: Value, entry: &Entry) -> Result<T> {
-    serde_json::from_value(value).map_err(|e| bad("JSON", entry.offset, format!("{}: {e}", entry.name())))
-}
 
 // ---- mETa, TMPL, cAMs, dRVr: JSON
 
@@ -133,112 +127,6 @@ pub(crate) fn read_mesh(container: &Container<'_>, entry: &Entry, limits: &Limit
         return Err(bad("MESH", entry.offset, "mESh: a face names a vertex that is not there"));
     }
     Ok(mesh)
-}
-
-// ---- aNIm
-
-/// Codes of a quantised track component span this many values: 16 bits keep a jaw angle within a hundredth of a degree.
-const TRACK_LEVELS: f64 = 65_535.0;
-
-pub(crate) fn clip_chunk(clip: &Clip, lossless: bool, level: i32) -> Chunk {
-    let tracks: Vec<Value> = clip
-        .tracks
-        .iter()
-        .map(|t| {
-            json!({ "target": t.target, "width": t.width, "keys": t.ticks.len(), "interpolation": interpolation_name(t.interpolation) })
-        })
-        .collect();
-    let header = json!({ "name": clip.name, "ticks_per_second": clip.ticks_per_second, "tracks": tracks }).to_string();
-    blocked(b"aNIm", u16::from(!lossless), Vec::new(), 1, 1, level, |writer, _| {
-        write_bytes(writer, header.as_bytes());
-        for track in &clip.tracks {
-            write_ints(writer, &track.ticks.iter().map(|&t| t as i32).collect::<Vec<_>>());
-            let width = track.width as usize;
-            let column = |c: usize| track.values.iter().skip(c).step_by(width).copied().collect::<Vec<f32>>();
-            if lossless {
-                write_floats(writer, &(0..width).map(column).collect::<Vec<_>>());
-                continue;
-            }
-            for c in 0..width {
-                let values = column(c);
-                let low = values.iter().copied().fold(f32::INFINITY, f32::min);
-                let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let (low, span) =
-                    if values.is_empty() { (0.0, 0.0) } else { (f64::from(low), f64::from(high) - f64::from(low)) };
-                let step = if span > 0.0 { span / TRACK_LEVELS } else { 1.0 };
-                writer.raw(&low.to_le_bytes());
-                writer.raw(&step.to_le_bytes());
-                let code = |v: &f32| ((f64::from(*v) - low) / step).round_ties_even() as i32;
-                write_ints(writer, &values.iter().map(code).collect::<Vec<_>>());
-            }
-        }
-    })
-}
-
-fn interpolation_name(interpolation: Interpolation) -> &'static str {
-    match interpolation {
-        Interpolation::Step => "step",
-        Interpolation::Linear => "linear",
-        Interpolation::Slerp => "slerp",
-    }
-}
-
-pub(crate) fn read_clip(container: &Container<'_>, entry: &Entry, limits: &Limits) -> Result<Clip> {
-    #[derive(serde::Deserialize)]
-    struct Header {
-        name: String,
-        ticks_per_second: u32,
-        tracks: Vec<TrackHeader>,
-    }
-    #[derive(serde::Deserialize)]
-    struct TrackHeader {
-        target: String,
-        width: u32,
-        keys: u32,
-        interpolation: String,
-    }
-    expect_elements(entry, 1)?;
-    if entry.codec > 1 {
-        return Err(bad("CODEC", entry.offset, format!("aNIm: codec {}", entry.codec)));
-    }
-    let clips = container.decode(entry, |reader, _| {
-        let header = read_bytes(reader, limits.header_bytes)?;
-        let header: Header = from_json(parse_json(&header, limits, entry)?, entry)?;
-        check_name(&header.name, entry)?;
-        let mut clip = Clip { name: header.name, ticks_per_second: header.ticks_per_second, tracks: Vec::new() };
-        for track in header.tracks {
-            check_name(&track.target, entry)?;
-            let interpolation = match track.interpolation.as_str() {
-                "step" => Interpolation::Step,
-                "linear" => Interpolation::Linear,
-                "slerp" => Interpolation::Slerp,
-                other => return Err(bad("CLIP", entry.offset, format!("aNIm: interpolation `{other}`"))),
-            };
-            limits.check_bytes(u64::from(track.keys) * (u64::from(track.width) + 1) * 8)?;
-            let (keys, width) = (track.keys as usize, track.width as usize);
-            let ticks = read_ints(reader, keys)?.into_iter().map(|t| t as u32).collect();
-            let mut values = vec![0.0; keys * width];
-            if entry.codec == 0 {
-                for (c, column) in read_floats(reader, width, keys)?.into_iter().enumerate() {
-                    column.into_iter().enumerate().for_each(|(k, v)| values[k * width + c] = v);
-                }
-            } else {
-                for c in 0..width {
-                    let range = reader.raw(16)?;
-                    let number = |at: usize| f64::from_le_bytes(range[at..at + 8].try_into().expect("eight bytes"));
-                    let (low, step) = (number(0), number(8));
-                    let column = read_ints(reader, keys)?;
-                    column
-                        .into_iter()
-                        .enumerate()
-                        .for_each(|(k, q)| values[k * width + c] = (low + f64::from(q) * step) as f32);
-                }
-            }
-            clip.tracks.push(Track { target: track.target, width: track.width, interpolation, ticks, values });
-        }
-        Ok(clip)
-    })?;
-    Ok(clips.into_iter().next().unwrap_or_default())
 }
 
 // ---- tHMB

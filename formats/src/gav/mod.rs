@@ -9,6 +9,7 @@ mod harmonics;
 mod ints;
 mod layer;
 mod meta_chunks;
+mod motion;
 mod quantization;
 mod quantizer;
 mod rans;
@@ -26,7 +27,7 @@ pub use container::{Entry, Header, MAGIC, VERSION, feature};
 pub use layer::Attribute;
 pub use read::{Reader, read, sniff};
 pub use set::{Order, SplatSet};
-pub use write::write;
+pub use write::{add_clips, write};
 
 use std::str::FromStr;
 

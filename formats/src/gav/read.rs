@@ -3,7 +3,7 @@
 use super::{
     container::{Container, Entry, Header, bad, feature},
     layer::{Attribute, Layer},
-    meta_chunks,
+    meta_chunks, motion,
     quantization::Quantization,
     rig_chunks,
     set::SplatSet,
@@ -61,6 +61,11 @@ impl<'a> Reader<'a> {
     /// The directory.
     pub fn entries(&self) -> &[Entry] {
         &self.container.entries
+    }
+
+    /// The bytes of a chunk as they are stored.
+    pub(super) fn stored(&self, entry: &Entry) -> &'a [u8] {
+        self.container.stored(entry)
     }
 
     /// Counts, frame, bounds, layers.
@@ -141,7 +146,7 @@ impl<'a> Reader<'a> {
             one(b"mETa").map(|e| meta_chunks::read_meta(container, e, limits)).transpose()?.unwrap_or_default();
         for entry in &container.entries {
             match &entry.kind {
-                b"aNIm" => avatar.clips.push(meta_chunks::read_clip(container, entry, limits)?),
+                b"aNIm" => avatar.clips.push(motion::read_clip(container, entry, limits)?),
                 b"xATT" => avatar.attributes.push(meta_chunks::read_attribute(container, entry, count, limits)?),
                 kind if !is_known(kind) => {
                     // carried along unread, but not unchecked

@@ -8,14 +8,15 @@ use super::{
     canonical::canonicalize,
     container::{Chunk, ContainerWriter, FLAG_LOSSLESS, FLAG_PROGRESSIVE, feature},
     harmonics::Basis,
-    meta_chunks,
+    meta_chunks, motion,
     quantization::{Quality, Quantization, importance},
     quantizer::Step,
+    read::Reader,
     rig_chunks::{self, RigPrecision},
     set::{Order, SplatSet},
     symbols::Entropy,
 };
-use crate::{Avatar, BlendWeights, Error, Result, RigBase, Splats, sink::WriteSeek};
+use crate::{Avatar, BlendWeights, Clip, Error, ReadOptions, Result, RigBase, Splats, sink::WriteSeek};
 
 /// Share of the splats in the first of two layers: with its headers it stays below a quarter of the file.
 const FIRST_LAYER_SHARE: f64 = 0.18;
@@ -30,6 +31,8 @@ struct Settings {
     entropy: Entropy,
     weight_bits: u8,
     prune: bool,
+    /// Coarseness of clips; lossless without one.
+    motion: Option<f64>,
 }
 
 impl Settings {
@@ -69,6 +72,12 @@ impl Settings {
             level,
             entropy: if options.profile == Profile::Fast { Entropy::Planes(level) } else { Entropy::Smallest(level) },
             weight_bits: if options.profile == Profile::High { 16 } else { 8 },
+            motion: match options.profile {
+                Profile::Lossless => None,
+                Profile::High => Some(0.25),
+                Profile::Standard | Profile::Fast => Some(1.0),
+                Profile::Small => Some(2.0),
+            },
             prune: options.profile == Profile::Small && !options.keep_invisible,
         })
     }
@@ -280,7 +289,7 @@ fn write_rest_of_file(
     if !avatar.drivers.is_empty() || !avatar.driver_maps.is_empty() {
         chunks.push(meta_chunks::drivers_chunk(&avatar.drivers, &avatar.driver_maps, level));
     }
-    chunks.extend(avatar.clips.iter().map(|clip| meta_chunks::clip_chunk(clip, settings.quality.is_none(), level)));
+    chunks.extend(avatar.clips.iter().map(|clip| clip_chunk(clip, avatar, settings.motion, level)));
     if !avatar.cameras.is_empty() {
         chunks.push(meta_chunks::cameras_chunk(&avatar.cameras, level));
     }
@@ -297,6 +306,50 @@ fn write_rest_of_file(
         }
     }
     Ok(())
+}
+
+fn clip_chunk(clip: &Clip, avatar: &Avatar, coarseness: Option<f64>, level: i32) -> Chunk {
+    match coarseness {
+        None => motion::clip_chunk(clip, None, level),
+        Some(coarseness) => motion::clip_chunk(&motion::simplified(clip, avatar, coarseness), Some(coarseness), level),
+    }
+}
+
+/// Copies the `.gav` file `bytes` with further clips, which replace those of the same names; all other chunks stay as they are, byte for
+/// byte. Clips are coded as in a file of the options' profile, bit for bit if the file is lossless.
+///
+/// # Errors
+/// Those of reading `bytes`; [`Error::Usage`] for clips that do not hold together; [`Error::Io`] from the sink.
+pub fn add_clips(
+    bytes: &[u8],
+    clips: &[Clip],
+    sink: &mut dyn WriteSeek,
+    read: &ReadOptions,
+    options: &EncodeOptions,
+) -> Result<()> {
+    let reader = Reader::with_options(bytes, read)?;
+    let mut avatar = reader.read_avatar()?;
+    let settings = Settings::of(options, &avatar.splats)?;
+    let lossless = reader.header().flags & FLAG_LOSSLESS != 0;
+    let coarseness = settings.motion.filter(|_| !lossless);
+    let mut old = avatar.clips.iter().map(|clip| clip.name.clone()).collect::<Vec<_>>().into_iter();
+    avatar.clips = clips.to_vec();
+    avatar.validate()?;
+    let mut writer = ContainerWriter::new(sink)?;
+    let mut priority = 1000;
+    for entry in reader.entries() {
+        priority = priority.max(entry.priority.saturating_add(1));
+        let replaced = entry.kind == *b"aNIm" && old.next().is_some_and(|name| clips.iter().any(|c| c.name == name));
+        if !replaced {
+            writer.push_stored(entry, reader.stored(entry))?;
+        }
+    }
+    for (index, clip) in clips.iter().enumerate() {
+        let mut chunk = clip_chunk(clip, &avatar, coarseness, settings.level);
+        chunk.priority = priority.saturating_add(index as u32);
+        writer.push(&chunk)?;
+    }
+    writer.finish(reader.header().features, reader.header().flags)
 }
 
 fn features(avatar: &Avatar, layers: usize) -> u64 {

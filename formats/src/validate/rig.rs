@@ -153,7 +153,11 @@ fn clips(avatar: &Avatar, messages: &mut Vec<Message>) {
     };
     let known = |target: &str| {
         let joint = target.strip_prefix("joint/").and_then(|rest| rest.rsplit_once('/'));
-        let group = |t: &crate::Template| t.parameters.iter().any(|(name, _)| name == target);
+        let group = |t: &crate::Template| {
+            // groups are named with their family in tracks, `flame.expression`, and without in templates
+            let name = target.split_once('.').map_or(target, |(_, name)| name);
+            t.parameters.iter().any(|(group, _)| group == target || group == name)
+        };
         joint.is_some_and(|(name, _)| known_joint(name))
             || avatar.drivers.iter().any(|d| d.name == target)
             || avatar.template.as_ref().is_some_and(group)
