@@ -190,7 +190,7 @@ fn check(found: &Arrays, expected: &serde_json::Value, name: &str, checked: &mut
             let (values, array) = (array().to_f64(), array());
             let shape: Vec<usize> = serde_json::from_value(fields["shape"].clone()).unwrap();
             let first: Vec<f64> = serde_json::from_value(fields["first5"].clone()).unwrap();
-            assert_eq!((&array.shape, &values[..5]), (&shape, &first[..]), "{name}");
+            assert_eq!((&array.shape, &values[..first.len()]), (&shape, &first[..]), "{name}");
             // the digest was summed in another order and in float32
             let sum: f64 = values.iter().sum();
             assert!((sum - fields["sum"].as_f64().unwrap()).abs() < 1e-4, "{name}: {sum}");
@@ -216,7 +216,8 @@ fn body_model_archives_hold_the_golden_model() {
         let mut compared = 0;
         for (key, expected) in golden.arrays.iter().filter_map(|(k, a)| Some((k.strip_prefix("model.")?, a))) {
             let Some(array) = found.get(key) else { continue };
-            assert_eq!((&array.shape, array.to_f64()), (&expected.shape, expected.to_f64()), "{name}: {key}");
+            // some members are stored as f32
+            assert_eq!((&array.shape, array.to_f32()), (&expected.shape, expected.to_f32()), "{name}: {key}");
             compared += 1;
         }
         assert!(compared >= 8, "{name}: {compared} arrays");

@@ -6,7 +6,7 @@ use clap::Args;
 use gav_formats::{Avatar, Pose, RigBase};
 use gav_models::puppet::Puppet;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, USAGE};
 
 /// How the asset is posed; at rest when nothing is given.
 #[derive(Args, Debug, Clone, Default)]
@@ -86,7 +86,7 @@ impl MotionArguments {
                     format!("known are {some}{}", if known.len() > 8 { " …" } else { "" })
                 }
             };
-            return Err(Failure { code: "UNKNOWN_DRIVER", message, hint: Some(hint) });
+            return Err(Failure { code: USAGE, message, hint: Some(hint) });
         }
         pose.extend(set);
         Ok(pose)

@@ -210,8 +210,6 @@ fn networks_hear_axis_angles_as_6d_rotations() {
 #[test]
 fn a_baked_avatar_moves_alike_without_its_template() {
     let mut avatar = bound(TriangleFrame::Stga);
-    // centres on their triangles are carried exactly; offsets turn with the triangle here, with the joints there
-    avatar.splats.means.as_flattened_mut().iter_mut().for_each(|v| *v *= 0.2);
     avatar.clips = vec![Clip {
         name: "talk".into(),
         ticks_per_second: 10,
@@ -230,8 +228,9 @@ fn a_baked_avatar_moves_alike_without_its_template() {
     assert_eq!(baked.avatar.rig.kind(), 7);
     assert!(baked.avatar.template.is_none() && baked.notice.is_some());
     let (mean, max) = (baked.mean_error.unwrap(), baked.max_error.unwrap());
-    // offsets of a millimetre, from triangles of 5 cm whose corners move by 1.7 cm
-    assert!(mean < 4e-4 && max < 1e-3 && max > 0.0, "{mean} {max}");
+    // one weight for a splat instead of one for each corner: up to 0.75 apart here, on triangles of 5 cm, at a jaw turned by half a
+    // radian; faces of heads are a tenth of that size and their weights smooth
+    assert!(mean < 1.5e-3 && max < 5e-3 && max > 0.0, "{mean} {max}");
     let targets: Vec<&str> = baked.avatar.clips[0].tracks.iter().map(|t| t.target.as_str()).collect();
     // the jaw's place moves with the expressions, too
     assert_eq!(
@@ -250,7 +249,7 @@ fn a_baked_avatar_moves_alike_without_its_template() {
     for seconds in [0.0, 0.1, 0.2] {
         let a = puppet.pose(&avatar.clips[0].pose_at(seconds)).unwrap();
         let b = again.pose(&baked.avatar.clips[0].pose_at(seconds)).unwrap();
-        assert!(farthest(&a.means, &b.means) < 1e-3);
+        assert!(farthest(&a.means, &b.means) < 5e-3);
     }
     let one = puppet.bake(&BakeOptions { targets: 1, ..BakeOptions::default() }).unwrap();
     assert_eq!((one.avatar.drivers.len(), one.left_out.len()), (1, 1));

@@ -65,10 +65,13 @@ pub(super) fn run(arguments: &RigBench) -> Result<ExitCode> {
             let parameters = body.parameters(&[], &pose(&puppet, 1)).unwrap_or_default();
             1.0 / all.install(|| best(arguments.seconds / 3.0, || drop(body.pose(&parameters))))
         });
-        let reading =
-            avatar.rig.blendshapes.as_ref().map(|shapes| {
-                1.0 / all.install(|| best(arguments.seconds / 3.0, || drop(black_box(read_once(shapes)))))
-            });
+        let reading = avatar.rig.blendshapes.as_ref().map(|shapes| {
+            1.0 / all.install(|| {
+                best(arguments.seconds / 3.0, || {
+                    black_box(read_once(shapes));
+                })
+            })
+        });
         if arguments.json {
             println!(
                 "{}",
