@@ -205,7 +205,7 @@ fn clips_are_added_without_touching_anything_else() {
             sink.into_inner()
         };
         let open = |bytes: &[u8]| read(&Source::from_bytes(bytes.to_vec()), &ReadOptions::default()).unwrap();
-        let (before, added) = (open(&bytes), add(&bytes, &[clip.clone()]));
+        let (before, added) = (open(&bytes), add(&bytes, std::slice::from_ref(&clip)));
         let mut after = open(&added);
         assert_eq!(after.clips.len(), 2);
         let new = after.clips.pop().unwrap();

@@ -146,7 +146,7 @@ impl Paint<'_> {
         let [red, green, blue, _] = self.mesh.base_color;
         let color = match self.texture.filter(|_| !uvs.is_empty()) {
             None if self.mesh.base_color == [1.0; 4] => self.plain,
-            None => [red, green, blue].map(|v| srgb_from_linear(v)),
+            None => [red, green, blue].map(srgb_from_linear),
             Some(texture) => {
                 let face = self.mesh.mesh.faces[point.face as usize];
                 let uv: [f32; 2] =

@@ -62,7 +62,7 @@ impl Puppet<'_> {
         avatar.driver_maps = Vec::new();
         avatar.clips = self.avatar.clips.iter().map(|clip| self.spelled_out(clip)).collect::<Result<_>>()?;
         let (mut targets, left_out) = self.targets(&avatar.clips, options)?;
-        targets.sort_by(|a, b| natural(&a.driver).cmp(&natural(&b.driver)));
+        targets.sort_by_key(|a| natural(&a.driver));
         let driver = |target: &MorphTarget| {
             let known = self.controls().into_iter().flat_map(|g| g.controls).find(|c| c.name == target.driver);
             let (min, max, default) = known.map_or((0.0, 1.0, 0.0), |c| (c.min, c.max, c.default));

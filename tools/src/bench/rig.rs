@@ -114,12 +114,11 @@ fn pose(puppet: &Puppet<'_>, frame: u32) -> Pose {
 
 /// Sums all deltas: what memory alone allows.
 fn read_once(shapes: &Blendshapes) -> f32 {
-    let sum = |values: &[f32]| -> f32 { values.par_chunks(1 << 14).map(|c| lanes(c)).sum() };
+    let sum = |values: &[f32]| -> f32 { values.par_chunks(1 << 14).map(lanes).sum() };
     sum(shapes.means.as_flattened()) + sum(shapes.rotations.as_flattened()) + sum(shapes.sh0.as_flattened())
 }
 
 /// 64 sums side by side, so that adding does not wait for itself.
-
 fn lanes(values: &[f32]) -> f32 {
     let mut sums = [0.0f32; 64];
     for chunk in values.chunks_exact(64) {

@@ -374,12 +374,14 @@ fn bases(inputs: &[Input]) -> Result<Vec<PathBuf>> {
 /// Hash of everything that shapes the pictures besides the asset.
 fn options_hash(arguments: &Arguments, look: &Look) -> String {
     let text = format!(
-        "gav {}\nread {:?}\nformats {:?} sheet {:?}\ncameras {}\npicture {:?}\n",
+        "gav {}\nread {:?}\nformats {:?} sheet {:?}\ncameras {} {:?} {:?}\npicture {:?}\n",
         env!("CARGO_PKG_VERSION"),
         arguments.read.from_frame,
         look.kinds,
         arguments.sheet,
-        format!("{} {:?} {frames:?}", look.cameras.fingerprint(), arguments.motion, frames = look.frames),
+        look.cameras.fingerprint(),
+        arguments.motion,
+        look.frames,
         arguments.picture,
     );
     blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()

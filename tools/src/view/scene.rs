@@ -61,7 +61,6 @@ impl<'a> Scene<'a> {
                 "radius": subject.radius,
                 "half_height": subject.half_height,
             },
-            "azimuth": front(avatar.frame),
             "near": settings.near.min(NEAR * subject.radius.max(subject.half_height)),
             "model": match avatar.render_model {
                 RenderModel::Classic => "classic",
@@ -99,14 +98,6 @@ impl<'a> Scene<'a> {
     pub fn control_values(&self, pose: &Pose) -> Vec<f32> {
         controls::values(&self.controls, pose)
     }
-}
-
-/// Radians about the upright axis from where the letters of `frame` put the viewer to where the avatar's face is.
-///
-/// Avatars face the viewer, whom the letters put at the back. Those of glTF face their +z, which `LUF` calls the front
-/// (`spec/conventions.md` 1), so that one looks at them from the other side.
-fn front(frame: Frame) -> f64 {
-    if frame == Frame::LUF { std::f64::consts::PI } else { 0.0 }
 }
 
 /// `transparent` or `#rrggbb`; `null` leaves it to the page.

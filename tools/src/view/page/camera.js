@@ -16,7 +16,6 @@ export class Orbit {
     this.near = scene.near;
     this.rubFromAvatar = scene.rub_from_avatar;
     this.frame = scene.frame;
-    this.front = scene.azimuth;
     // shares of the picture at its top and bottom that are covered by something
     this.covered = [0, 0];
     this.reset();
@@ -25,7 +24,7 @@ export class Orbit {
   // Face to face, as `gav render --cameras front`.
   reset() {
     this.target = [...this.subject.center];
-    this.azimuth = this.front;
+    this.azimuth = 0;
     this.elevation = 0;
     this.zoom = 1;
   }
