@@ -171,7 +171,7 @@ fn raw_quaternion<T: Real>(m: &Mat3<T>) -> (Quat<T>, usize) {
     (q, branch)
 }
 
-/// The unit quaternion of a matrix, see [`raw_quaternion`].
+/// The unit quaternion of a matrix, see `raw_quaternion`.
 pub(crate) fn quaternion<T: Real>(m: &Mat3<T>) -> Quat<T> {
     normalize4(raw_quaternion(m).0).0
 }

@@ -40,7 +40,7 @@ pub fn rotation<T: Real>(m: &Mat3<T>) -> Mat3<T> {
     r
 }
 
-/// Gradient of `m` in `r = rotation(m)`: dM = R [z]ₓ with (tr P · I − P) z = axial(RᵀG − GᵀR), P = RᵀM. Only the part of `g` along
+/// Gradient of `m` in `r = rotation(m)`: dM = R Z with Z v = z × v and (tr P · I − P) z = axial(RᵀG − GᵀR), P = RᵀM. Only the part of `g` along
 /// rotations counts. Zero where the rotation is not unique.
 pub fn rotation_backward<T: Real>(m: &Mat3<T>, r: &Mat3<T>, g: &Mat3<T>) -> Mat3<T> {
     let p = product(&transpose(r), m);

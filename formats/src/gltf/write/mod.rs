@@ -65,10 +65,10 @@ pub fn write(avatar: &Avatar, sink: &mut dyn WriteSeek, options: &WriteOptions) 
     glb.finish(sink)
 }
 
-/// What [`write`] leaves out or changes of this avatar, a sentence each: weights beyond the fourth, SH, tracks without a target.
+/// What [`write()`] leaves out or changes of this avatar, a sentence each: weights beyond the fourth, SH, tracks without a target.
 ///
 /// # Errors
-/// Those of [`write`].
+/// Those of [`write()`].
 pub fn notes(avatar: &Avatar, options: &WriteOptions) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let subject = prepare(avatar, options, &mut notes)?;
