@@ -77,7 +77,8 @@ impl<'a> Poser<'a> {
                 (Some(puppet), rest, None)
             }
             Err(error) => {
-                let problem = Failure::of(Some(path), &error);
+                // the page has no use for the folders on the way to the file
+                let problem = Failure::of(path.file_name().map(Path::new), &error);
                 // where there is no rest pose either, the reason is the same
                 let rest = displayed_splats(avatar).map_err(|_| problem.clone())?.into_owned();
                 (None, rest, Some(problem))

@@ -26,6 +26,13 @@ export function notice(text, { hint, bad = false } = {}) {
   else element("notices").append(node);
 }
 
+// Names of clips with their lengths; of many, the first.
+function clipList(clips) {
+  const shown = clips.slice(0, clips.length > 4 ? 3 : 4).map((clip) => `${clip.name} (${clip.seconds.toFixed(1)} s)`);
+  if (clips.length > shown.length) shown.push(`${clips.length - shown.length} more`);
+  return shown.join(", ");
+}
+
 export function describe(scene) {
   const title = scene.name || scene.file;
   document.title = `${title} – gav view`;
@@ -37,7 +44,7 @@ export function describe(scene) {
     ["Splats", `${grouped(scene.splats)}, ${scene.model}${scene.sh_degree ? `, harmonics of degree ${scene.sh_degree}` : ""}`],
     ["Rig", scene.rig.static ? "none" : scene.rig.name],
     ["Template", scene.template?.name],
-    ["Clips", scene.clips.length ? scene.clips.map((clip) => `${clip.name} (${clip.seconds.toFixed(1)} s)`).join(", ") : ""],
+    ["Clips", clipList(scene.clips)],
     ["Licence", scene.licence || scene.licence_text],
     ["Credit", scene.attribution],
     ["Written by", scene.generator],
