@@ -2,11 +2,14 @@
 //!
 //! 156 numbers a row are SMPL-H (root 3, body 63, left and right hand 45 each), 165 SMPL-X (root 3, body 63, jaw 3, eyes 3 and 3, hands), 72
 //! SMPL (root 3, body 69). Rotations are axis-angle vectors; hands turn from the flat hand. The body of SMPL-H has the joints of
-//! SMPL-X, so both become `smplx.…`; its `betas` belong to another shape space. AMASS stands upright along +z: turning a body needs its
-//! pelvis, so the motion is left as it is.
+//! SMPL-X, so both become `smplx.…`; its `betas` belong to another shape space. AMASS stands upright along +z. Turning a body needs its
+//! pelvis, so the motion is left as it is, and [`WORLD_UP`] says where up was.
 
-use super::{Clip, ClipOptions, array, array::Rows, bad, input::Input};
+use super::{Clip, ClipOptions, Interpolation, Track, array, array::Rows, bad, input::Input};
 use crate::Result;
+
+/// Target of a track of one key: the direction that was up where a clip was recorded, if that is not the avatar's.
+pub const WORLD_UP: &str = "world.up";
 
 const HANDS: usize = 45;
 
@@ -56,5 +59,13 @@ pub(super) fn read(input: &Input, options: &ClipOptions) -> Result<Vec<Clip>> {
     if let Some(betas) = npz.get("betas").filter(|_| options.identity && poses.width != 156) {
         all.push(Rows::of("betas", format!("{family}betas"), betas, Some(betas.len()))?);
     }
-    Ok(vec![array::clip(String::new(), array::tracks(all)?, array::rate(&npz)?)?])
+    let mut tracks = array::tracks(all)?;
+    tracks.push(Track {
+        target: WORLD_UP.to_owned(),
+        width: 3,
+        interpolation: Interpolation::Step,
+        ticks: vec![0],
+        values: vec![0.0, 0.0, 1.0],
+    });
+    Ok(vec![array::clip(String::new(), tracks, array::rate(&npz)?)?])
 }

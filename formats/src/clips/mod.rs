@@ -23,13 +23,16 @@ mod tests;
 mod time;
 mod tracker;
 mod types;
+mod upright;
 
+pub use amass::WORLD_UP;
 pub use arkit::ARKIT;
 pub use edit::check_lengths;
 pub use export::{to_csv, to_json, to_npz};
 pub use map::{apply_map, read_map};
 pub use retarget::{Part, Rotations, fit_flame, only, relative_to_neutral};
 pub use types::{Clip, Driver, DriverMap, Interpolation, Track};
+pub use upright::turn_upright;
 
 pub(crate) use time::time_base;
 

@@ -63,7 +63,7 @@ impl Part {
         let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
         match group {
             "shape" | "betas" | "static_offset" => Self::Identity,
-            "rotation" | "translation" | "global_orient" | "transl" | "headyaw" | "headpitch" | "headroll" => {
+            "rotation" | "translation" | "global_orient" | "transl" | "up" | "headyaw" | "headpitch" | "headroll" => {
                 Self::Root
             }
             "expression" => Self::Expression,

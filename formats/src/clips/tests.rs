@@ -186,10 +186,11 @@ fn amass_names_its_groups_and_rate() {
         npz(&[("poses", array(3, width, 0.0)), ("trans", array(3, 3, 1.0)), ("betas", array(1, 16, 0.0)), rate])
     };
     let clip = one("walk_poses.npz", file(156, "mocap_framerate", 120.0), &ClipOptions::default()).unwrap();
-    assert_eq!((clip.ticks_per_second, clip.tracks.len()), (120, 5));
+    assert_eq!((clip.ticks_per_second, clip.tracks.len()), (120, 6));
     assert_eq!(track(&clip, "smplx.body_pose").values[0], 0.03);
     assert_eq!(track(&clip, "smplx.right_hand_pose").values[0], 1.11);
     assert_eq!(track(&clip, "smplx.transl").values[..3], [1.0, 1.01, 1.02]);
+    assert_eq!(track(&clip, "world.up").values, [0.0, 0.0, 1.0]);
     let clip = one("w.npz", file(165, "mocap_frame_rate", 60.0), &ClipOptions { fps: Some(30), ..Default::default() });
     let clip = clip.unwrap();
     assert_eq!((clip.ticks_per_second, track(&clip, "smplx.jaw_pose").ticks.len()), (30, 2));
@@ -451,6 +452,7 @@ fn parts_can_be_chosen() {
         ("smplx.body_pose", "body"),
         ("smplx.left_hand_pose", "hands"),
         ("smplx.transl", "root"),
+        ("world.up", "root"),
         ("smplx.betas", "identity"),
         ("joint/lowerJaw/rotation", "jaw"),
         ("joint/lThumb1/rotation", "hands"),

@@ -119,7 +119,7 @@ impl Puppet<'_> {
         }
     }
 
-    fn posed_body(&self, body: &Body<f32>, pose: &Pose) -> Result<crate::body::Posed<f32>> {
+    pub(super) fn posed_body(&self, body: &Body<f32>, pose: &Pose) -> Result<crate::body::Posed<f32>> {
         let constants = self.avatar.template.as_ref().map_or(&[][..], |t| &t.constants);
         Ok(body.pose(&body.parameters(constants, pose)?))
     }
@@ -207,12 +207,18 @@ impl Puppet<'_> {
         Ok(deltas)
     }
 
-    /// A clip of parameter groups as one of drivers and joints. Tracks that never leave the rest value are dropped.
+    /// The avatar's clips as tracks of joints and drivers only, which glTF knows: groups of a body model and the inputs of driver maps are
+    /// spelled out. Tracks that never leave the rest value are dropped.
+    ///
+    /// # Errors
+    /// Groups of a length that the template does not take, with both numbers.
+    pub fn spelled_out_clips(&self) -> Result<Vec<Clip>> {
+        self.avatar.clips.iter().map(|clip| self.spelled_out(clip)).collect()
+    }
+
     fn spelled_out(&self, clip: &Clip) -> Result<Clip> {
-        let Some(body) = &self.body else { return Ok(clip.clone()) };
-        let mut ticks: Vec<u32> = clip.tracks.iter().flat_map(|t| t.ticks.iter().copied()).collect();
-        ticks.sort_unstable();
-        ticks.dedup();
+        let Some(body) = &self.body else { return Ok(self.spelled_out_for_skeleton(clip)) };
+        let ticks = ticks(&clip.tracks);
         let constants = self.avatar.template.as_ref().map_or(&[][..], |t| &t.constants);
         let rest = body.pose(&body.parameters(constants, &Pose::default())?);
         let candidates = self.candidates();
@@ -270,6 +276,66 @@ impl Puppet<'_> {
         Ok(Clip { name: clip.name.clone(), ticks_per_second: clip.ticks_per_second, tracks })
     }
 
+    /// As [`Puppet::spelled_out_clips`], without a body: what joints and drivers already say stays as it is.
+    fn spelled_out_for_skeleton(&self, clip: &Clip) -> Clip {
+        let candidates = self.candidates();
+        let native = |target: &str| target.starts_with("joint/") || candidates.iter().any(|name| name == target);
+        let (mut tracks, groups): (Vec<Track>, Vec<Track>) =
+            clip.tracks.iter().cloned().partition(|track| native(&track.target));
+        if groups.is_empty() {
+            return clip.clone();
+        }
+        let mut added: Vec<Track> = Vec::new();
+        for (row, tick) in ticks(&groups).into_iter().enumerate() {
+            let recorded = clip.pose_at(f64::from(tick) / f64::from(clip.ticks_per_second.max(1)));
+            let pose = self.mapped(&recorded);
+            let joints = pose.iter().filter(|(target, _)| target.starts_with("joint/"));
+            let mut values: Vec<(&str, Vec<f32>)> = joints.map(|(target, values)| (target, values.to_vec())).collect();
+            values
+                .extend(candidates.iter().filter_map(|n| Some((n.as_str(), vec![super::drivers::number(&pose, n)?]))));
+            for (target, mut values) in values.into_iter().filter(|(target, _)| recorded.get(target).is_none()) {
+                let known = added.iter().position(|track| track.target == target);
+                // a value that a group gives at one time it gives at all times
+                let track = match known {
+                    Some(known) => &mut added[known],
+                    None if row == 0 => {
+                        let interpolation = match target.ends_with("/rotation") {
+                            true => Interpolation::Slerp,
+                            false => Interpolation::Linear,
+                        };
+                        let (target, width) = (target.to_owned(), values.len() as u32);
+                        added.push(Track { target, width, interpolation, ticks: Vec::new(), values: Vec::new() });
+                        added.last_mut().expect("just pushed")
+                    }
+                    None => continue,
+                };
+                let last = &track.values[track.values.len().saturating_sub(values.len())..];
+                if values.len() == 4 && last.iter().zip(&values).map(|(a, b)| a * b).sum::<f32>() < 0.0 {
+                    // the other sign is the same rotation, and the way from key to key shorter
+                    values.iter_mut().for_each(|v| *v = -*v);
+                }
+                track.ticks.push(tick);
+                track.values.extend(values);
+            }
+        }
+        let joints = match &self.avatar.rig.base {
+            RigBase::Skinned { skeleton, .. } => skeleton.joints.as_slice(),
+            _ => &[],
+        };
+        added.retain(|track| match track.target.strip_prefix("joint/").and_then(|t| t.rsplit_once('/')) {
+            Some((name, property)) => joints.iter().find(|j| j.name == name).is_some_and(|joint| {
+                let still: &[f32] = if property == "rotation" { &joint.rotation } else { &joint.translation };
+                track.values.chunks_exact(still.len()).any(|value| value != still)
+            }),
+            None => {
+                let still = self.value(&track.target, &Pose::default());
+                track.values.iter().any(|v| *v != still)
+            }
+        });
+        tracks.append(&mut added);
+        Clip { name: clip.name.clone(), ticks_per_second: clip.ticks_per_second, tracks }
+    }
+
     /// Mean and largest distance of centres over frames spread evenly over all clips.
     fn compare(&self, baked: &Avatar, frames: usize) -> Result<Option<(f64, f64)>> {
         let clips: Vec<(&Clip, &Clip)> =
@@ -294,6 +360,14 @@ impl Puppet<'_> {
         }
         Ok(Some((sum / count.max(1) as f64, largest)))
     }
+}
+
+/// Every time at which one of the tracks has a key.
+fn ticks(tracks: &[Track]) -> Vec<u32> {
+    let mut ticks: Vec<u32> = tracks.iter().flat_map(|t| t.ticks.iter().copied()).collect();
+    ticks.sort_unstable();
+    ticks.dedup();
+    ticks
 }
 
 /// Weights of a point of a triangle: those of its corners, the eight largest.

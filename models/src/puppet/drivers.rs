@@ -99,7 +99,7 @@ impl Puppet<'_> {
             }
             let component = |name: &str| name.strip_prefix(target).is_some_and(|rest| rest.starts_with('.'));
             let mut names = controls.iter().flat_map(|g| &g.controls).map(|c| c.name.as_str());
-            names.any(|name| name == target || component(name)) || self.is_parameter(target)
+            names.any(|name| name == target || component(name)) || self.is_parameter(target) || self.is_heard(target)
         };
         pose.iter().map(|(target, _)| target).filter(|t| !known(t)).map(str::to_owned).collect()
     }
@@ -110,6 +110,12 @@ impl Puppet<'_> {
             _ => false,
         };
         skinned || self.body.as_ref().is_some_and(|b| b.joint_names().iter().any(|n| n == name))
+    }
+
+    /// Pose groups of body models that joints of a plain skeleton play.
+    fn is_heard(&self, target: &str) -> bool {
+        let RigBase::Skinned { skeleton, .. } = &self.avatar.rig.base else { return false };
+        skeleton::hears(skeleton, target)
     }
 
     /// Shape groups and other spellings of rotations are no controls, but the template takes them.

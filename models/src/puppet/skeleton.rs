@@ -74,59 +74,97 @@ pub fn humanoid(name: &str) -> String {
     format!("{side}{bone}")
 }
 
+/// A pose group of a body model, and the joint that three of its numbers turn.
+struct Turn {
+    group: &'static str,
+    /// Numbers in the whole group.
+    length: usize,
+    /// The first of the three.
+    first: usize,
+    joint: String,
+}
+
+/// Pose groups of one family of body models.
+struct Family {
+    prefix: &'static str,
+    turns: Vec<Turn>,
+    /// Group of three numbers that moves the first joint.
+    translation: &'static str,
+    root: &'static str,
+}
+
+/// The families whose groups a plain skeleton can play, by the names of its joints.
+fn families() -> [Family; 3] {
+    let turn = |group, length, first, joint: &str| Turn { group, length, first, joint: joint.to_owned() };
+    let body = |group, names: &[&str]| -> Vec<Turn> {
+        names.iter().enumerate().map(|(k, name)| turn(group, 3 * names.len(), 3 * k, name)).collect()
+    };
+    let hand = |group, side: &str| -> Vec<Turn> {
+        let fingers = ["index", "middle", "pinky", "ring", "thumb"];
+        let joints = fingers.iter().flat_map(|f| (1..4).map(move |k| format!("{side}_{f}{k}")));
+        joints.enumerate().map(|(k, joint)| Turn { group, length: 45, first: 3 * k, joint }).collect()
+    };
+    let mut smplx = body("body_pose", &SMPL_JOINTS[1..22]);
+    smplx.extend([
+        turn("global_orient", 3, 0, "pelvis"),
+        turn("jaw_pose", 3, 0, "jaw"),
+        turn("leye_pose", 3, 0, "left_eye"),
+        turn("reye_pose", 3, 0, "right_eye"),
+    ]);
+    smplx.extend(hand("left_hand_pose", "left"));
+    smplx.extend(hand("right_hand_pose", "right"));
+    let mut smpl = body("body_pose", &SMPL_JOINTS[1..]);
+    smpl.push(turn("global_orient", 3, 0, "pelvis"));
+    let flame = vec![
+        turn("rotation", 3, 0, "root"),
+        turn("neck_pose", 3, 0, "neck"),
+        turn("jaw_pose", 3, 0, "jaw"),
+        turn("eyes_pose", 6, 0, "left_eye"),
+        turn("eyes_pose", 6, 3, "right_eye"),
+    ];
+    [
+        Family { prefix: "smplx.", turns: smplx, translation: "transl", root: "pelvis" },
+        Family { prefix: "smpl.", turns: smpl, translation: "transl", root: "pelvis" },
+        Family { prefix: "flame.", turns: flame, translation: "translation", root: "root" },
+    ]
+}
+
+/// Where the groups of a body model apply: joints whose bind rotation is the identity, for they are relative to a rest pose without
+/// rotations.
+fn joint<'s>(skeleton: &'s Skeleton, name: &str) -> Option<&'s Joint> {
+    skeleton.joints.iter().find(|j| j.name == name && j.rotation == [1.0, 0.0, 0.0, 0.0])
+}
+
+/// Whether [`spell_out`] makes something of this target, a group or one of its numbers.
+pub(super) fn hears(skeleton: &Skeleton, target: &str) -> bool {
+    families().iter().any(|family| {
+        let Some(group) = target.strip_prefix(family.prefix) else { return false };
+        let is = |name: &str| group.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        family.turns.iter().any(|turn| is(turn.group) && joint(skeleton, &turn.joint).is_some())
+            || (is(family.translation) && skeleton.joints.iter().any(|j| j.name == family.root))
+    })
+}
+
 /// Adds joint rotations for the pose groups of SMPL(-X) and FLAME when the skeleton has joints of those names, so that an avatar with a
-/// plain skeleton plays the clips of its body model. Joints that the pose names itself stay.
-///
-/// Hands in principal components need the model and are passed over; so are joints whose bind rotation is not the identity, for the
-/// groups are relative to a rest pose without rotations.
+/// plain skeleton plays the clips of its body model. Joints that the pose names itself stay. Hands in principal components need the model
+/// and are passed over.
 pub(super) fn spell_out(skeleton: &Skeleton, pose: &Pose) -> Option<Pose> {
-    let groups = |family: &str| pose.iter().any(|(target, _)| target.starts_with(family));
+    let named = |family: &Family| pose.iter().any(|(target, _)| target.starts_with(family.prefix));
+    let family = families().into_iter().find(named)?;
     let mut out = pose.clone();
-    let mut set = |name: &str, turn: &[f32]| {
-        let target = format!("joint/{name}/rotation");
-        let joint = skeleton.joints.iter().find(|j| j.name == name && j.rotation == [1.0, 0.0, 0.0, 0.0]);
-        if let ([x, y, z], Some(_), None) = (turn, joint, pose.get(&target)) {
-            out.set(target, quaternion([*x, *y, *z]));
+    for Turn { group, length, first, joint: name } in &family.turns {
+        let (group, target) = (format!("{}{group}", family.prefix), format!("joint/{name}/rotation"));
+        // hands in principal components are shorter
+        let fits = !group.ends_with("hand_pose") || pose.get(&group).is_none_or(|v| v.len() == *length);
+        if fits && joint(skeleton, name).is_some() && pose.get(&target).is_none() {
+            let values = pose.group(&group, *length, 0.0);
+            out.set(target, quaternion([values[*first], values[first + 1], values[first + 2]]));
         }
-    };
-    let root = if groups("smplx.") {
-        let body = pose.group("smplx.body_pose", 63, 0.0);
-        SMPL_JOINTS[1..22].iter().zip(body.chunks_exact(3)).for_each(|(name, turn)| set(name, turn));
-        for (group, name) in [("jaw_pose", "jaw"), ("leye_pose", "left_eye"), ("reye_pose", "right_eye")] {
-            set(name, &pose.group(&format!("smplx.{group}"), 3, 0.0));
-        }
-        for side in ["left", "right"] {
-            let group = format!("smplx.{side}_hand_pose");
-            if pose.get(&group).is_none_or(|v| v.len() == 45) {
-                let fingers = ["index", "middle", "pinky", "ring", "thumb"];
-                let joints = fingers.iter().flat_map(|f| (1..4).map(move |k| format!("{side}_{f}{k}")));
-                joints.zip(pose.group(&group, 45, 0.0).chunks_exact(3)).for_each(|(name, turn)| set(&name, turn));
-            }
-        }
-        set("pelvis", &pose.group("smplx.global_orient", 3, 0.0));
-        ("pelvis", pose.group("smplx.transl", 3, 0.0))
-    } else if groups("smpl.") {
-        let body = pose.group("smpl.body_pose", 69, 0.0);
-        SMPL_JOINTS[1..].iter().zip(body.chunks_exact(3)).for_each(|(name, turn)| set(name, turn));
-        set("pelvis", &pose.group("smpl.global_orient", 3, 0.0));
-        ("pelvis", pose.group("smpl.transl", 3, 0.0))
-    } else if groups("flame.") {
-        for (group, first, name) in [
-            ("rotation", 0, "root"),
-            ("neck_pose", 0, "neck"),
-            ("jaw_pose", 0, "jaw"),
-            ("eyes_pose", 0, "left_eye"),
-            ("eyes_pose", 3, "right_eye"),
-        ] {
-            set(name, &pose.group(&format!("flame.{group}"), first + 3, 0.0)[first..]);
-        }
-        ("root", pose.group("flame.translation", 3, 0.0))
-    } else {
-        return None;
-    };
-    let target = format!("joint/{}/translation", root.0);
-    if let (Some(joint), None) = (skeleton.joints.iter().find(|j| j.name == root.0), pose.get(&target)) {
-        out.set(target, std::array::from_fn::<f32, 3, _>(|c| joint.translation[c] + root.1[c]));
+    }
+    let target = format!("joint/{}/translation", family.root);
+    if let (Some(joint), None) = (skeleton.joints.iter().find(|j| j.name == family.root), pose.get(&target)) {
+        let by = pose.group(&format!("{}{}", family.prefix, family.translation), 3, 0.0);
+        out.set(target, std::array::from_fn::<f32, 3, _>(|c| joint.translation[c] + by[c]));
     }
     Some(out)
 }

@@ -1,6 +1,6 @@
 use gav_formats::{
-    Activation, Avatar, BlendWeights, Blendshapes, Clip, Driver, DriverMap, Frame, Interpolation, Mlp, MlpLayer, Pose,
-    RigBase, TemplateFamily, Track, TriangleBinding, TriangleFrame,
+    Activation, Avatar, BlendWeights, Blendshapes, Clip, Driver, DriverMap, Frame, Interpolation, Joint, Mlp, MlpLayer,
+    Pose, RigBase, Skeleton, Skin, TemplateFamily, Track, TriangleBinding, TriangleFrame,
     synthetic::{RigSample, every_rig, random, uniform},
 };
 
@@ -152,6 +152,63 @@ fn recorded_frames_are_looked_up_by_time() {
     assert!((posed.means[0][0] - expected).abs() < 1e-6);
     assert_eq!(puppet.recorded_seconds(), Some(10.0 / 24.0));
     assert!(puppet.bake(&BakeOptions::default()).unwrap_err().to_string().contains("frames"));
+}
+
+#[test]
+fn clips_of_a_body_model_become_tracks_of_joints() {
+    let names = ["pelvis", "left_hip", "left_knee"];
+    let joint = |(k, name): (usize, &&str)| Joint {
+        name: (*name).to_owned(),
+        parent: k.checked_sub(1).map(|p| p as u32),
+        humanoid: String::new(),
+        translation: [0.1, 0.4, -0.2],
+        rotation: [1.0, 0.0, 0.0, 0.0],
+        scale: [1.0; 3],
+        inverse_bind: [[1.0, 0.0, 0.0, -0.1], [0.0, 1.0, 0.0, -0.4], [0.0, 0.0, 1.0, 0.2]],
+    };
+    let mut avatar = Avatar::new(random(30, 0, 4).splats, Frame::RUB);
+    let skeleton = Skeleton { joints: names.iter().enumerate().map(joint).collect() };
+    let rows = (0..30).map(|k| vec![(k % 3, 1.0)]);
+    avatar.rig.base = RigBase::Skinned { skeleton, skin: Skin::from_rows(rows), morphs: None };
+    let mut body = vec![0.0; 2 * 63];
+    (body[0], body[63], body[63 + 9], body[63 + 10]) = (0.3, -0.7, 0.5, 0.9);
+    let clip = Clip {
+        name: "walk".into(),
+        ticks_per_second: 10,
+        tracks: vec![
+            track("smplx.body_pose", 63, &body),
+            track("smplx.global_orient", 3, &[1.0, 0.0, 0.0, 1.2, 0.1, 0.0]),
+            track("smplx.transl", 3, &[0.0, 0.0, 1.0, 0.0, 0.1, 1.0]),
+            track("world.up", 3, &[0.0, 0.0, 1.0]),
+        ],
+    };
+    avatar.clips = vec![clip.clone()];
+    let puppet = Puppet::new(&avatar, None).unwrap();
+    assert_eq!(puppet.unknown_targets(&clip.pose_at(0.0)), ["world.up"]);
+    let mut spelled = avatar.clone();
+    spelled.clips = puppet.spelled_out_clips().unwrap();
+    let targets: Vec<&str> = spelled.clips[0].tracks.iter().map(|t| t.target.as_str()).collect();
+    let turned = |name: &str| format!("joint/{name}/rotation");
+    assert_eq!(
+        targets,
+        [&turned("left_hip"), &turned("left_knee"), "joint/pelvis/rotation", "joint/pelvis/translation"]
+            .map(|t| t.to_string())
+    );
+    for seconds in [0.0, 0.1] {
+        let (a, b) = (clip.pose_at(seconds), spelled.clips[0].pose_at(seconds));
+        let far =
+            farthest(&puppet.pose(&a).unwrap().means, &Puppet::new(&spelled, None).unwrap().pose(&b).unwrap().means);
+        assert!(far < 1e-6, "{far}");
+    }
+
+    // recorded with z up: turned about the pelvis, what was one metre up is one metre up
+    let mut upright = clip.clone();
+    assert!(puppet.complete(&mut upright).unwrap());
+    assert!(puppet.unknown_targets(&upright.pose_at(0.0)).is_empty());
+    let (lying, standing) = (puppet.pose(&clip.pose_at(0.1)).unwrap(), puppet.pose(&upright.pose_at(0.1)).unwrap());
+    let turned: Vec<[f32; 3]> = lying.means.iter().map(|m| [m[0], m[2], -m[1]]).collect();
+    assert!(farthest(&turned, &standing.means) < 1e-6);
+    assert!(!puppet.complete(&mut upright).unwrap());
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Clips of metrical-tracker, which moves the camera instead of the head: the part of the conversion that needs the template.
+//! Recordings whose conversion needs the rig: metrical-tracker moves the camera instead of the head, AMASS has another direction up.
 
-use gav_formats::{Clip, Interpolation, Track};
+use gav_formats::{Clip, Interpolation, Pose, RigBase, Track, clips::turn_upright};
 
 use super::Puppet;
 use crate::{
@@ -14,7 +14,10 @@ const CAMERA: [&str; 2] = ["camera.rotation", "camera.translation"];
 const TRANSLATION: &str = "flame.translation";
 
 impl Puppet<'_> {
-    /// Adds `flame.translation` to a clip that has a camera's motion and a head that stands still, as RGBAvatar does it: with
+    /// Finishes a clip that was recorded in coordinates of its own.
+    ///
+    /// Whole bodies are turned about their pelvis so that they stand upright in the avatar's frame
+    /// ([`turn_upright`]). A clip that has a camera's motion and a head that stands still gets `flame.translation`, as RGBAvatar does it: with
     /// D = diag(1, −1, −1), R_g = D R, t_g = D (t − t₀) and J the neck joint of the shaped and expressive, not yet posed head, it is
     /// R_g J − J + t_g. The neck's rotation R_g is in such clips already.
     ///
@@ -23,6 +26,11 @@ impl Puppet<'_> {
     /// # Errors
     /// Parameters of the wrong length.
     pub fn complete(&self, clip: &mut Clip) -> Result<bool> {
+        if let Some(pelvis) = self.pelvis()
+            && turn_upright(clip, self.avatar.frame.up(), pelvis.map(f64::from))
+        {
+            return Ok(true);
+        }
         let has = |name: &str| clip.tracks.iter().any(|t| t.target == name && !t.ticks.is_empty());
         let Some(body) = self.body.as_ref().filter(|b| b.layout() == Layout::Flame) else { return Ok(false) };
         if has(TRANSLATION) || !CAMERA.iter().all(|name| has(name)) {
@@ -32,6 +40,16 @@ impl Puppet<'_> {
         let track = translation(body, constants, clip)?;
         clip.tracks.push(track);
         Ok(true)
+    }
+
+    /// Where the first joint of a whole body rests, when its motion is given in the avatar's coordinates.
+    fn pelvis(&self) -> Option<[f32; 3]> {
+        if let Some(body) = &self.body {
+            let whole = matches!(body.layout(), Layout::Smpl | Layout::SmplX);
+            return whole.then(|| self.posed_body(body, &Pose::default()).ok().map(|p| p.rest_joints[0])).flatten();
+        }
+        let RigBase::Skinned { skeleton, .. } = &self.avatar.rig.base else { return None };
+        skeleton.joints.iter().find(|j| j.name == "pelvis" && j.parent.is_none()).map(|j| j.translation)
     }
 }
 

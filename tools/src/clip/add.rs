@@ -11,6 +11,7 @@ use clap::Args;
 use gav_formats::{
     Avatar, Clip, EncodeOptions, Profile, Source, WriteOptions, format_by_path, gav, save, sink::write_file_atomically,
 };
+use gav_models::puppet::Puppet;
 use serde_json::json;
 
 use super::{
@@ -66,6 +67,8 @@ pub(super) fn run(add: &Add) -> Result<ExitCode> {
         return Err(refuse(format!("{} is no .gav", add.avatar.display()), "give -o FILE.gav"));
     }
     let prepared = add.changes.prepare(Some(&avatar))?;
+    // a template that is not there must not keep anybody from adding clips
+    let puppet = Puppet::open(&avatar).ok();
     let mut out = io::stdout().lock();
     let mut code = ExitCode::SUCCESS;
     let mut added: Vec<Clip> = Vec::new();
@@ -74,7 +77,10 @@ pub(super) fn run(add: &Add) -> Result<ExitCode> {
             Ok(clips) => {
                 for mut clip in clips {
                     rename(&mut clip, add.name.as_deref(), &added);
-                    let known = unknown_targets(&avatar, &clip);
+                    if let Some(puppet) = &puppet {
+                        puppet.complete(&mut clip).map_err(|e| Failure::of(Some(path), &e))?;
+                    }
+                    let known = unknown_targets(&avatar, puppet.as_ref(), &clip);
                     if add.json {
                         writeln!(out, "{}", json!({"file": path, "clip": facts(&clip), "unknown_targets": known}))?;
                     } else {
@@ -109,6 +115,7 @@ pub(super) fn run(add: &Add) -> Result<ExitCode> {
         write_file_atomically(output, |sink| gav::add_clips(&source, &added, sink, &options, &encode))
             .map_err(|e| Failure::at(output, &e))?;
     } else {
+        drop(puppet);
         avatar.clips.retain(|clip| !added.iter().any(|new| new.name == clip.name));
         avatar.clips.extend(added);
         let write = WriteOptions { gav: encode, ..WriteOptions::default() };
@@ -128,8 +135,11 @@ fn rename(clip: &mut Clip, name: Option<&str>, taken: &[Clip]) {
     clip.name = [wanted.clone()].into_iter().chain(numbered).find(free).unwrap_or(wanted);
 }
 
-/// Targets of a clip that neither rig nor template of the avatar knows.
-fn unknown_targets(avatar: &Avatar, clip: &Clip) -> Vec<String> {
+/// Targets of a clip that neither rig nor template of the avatar knows. Without the template, what the avatar says of it has to do.
+fn unknown_targets(avatar: &Avatar, puppet: Option<&Puppet<'_>>, clip: &Clip) -> Vec<String> {
+    if let Some(puppet) = puppet {
+        return puppet.unknown_targets(&clip.pose_at(0.0));
+    }
     let joint = |name: &str| match &avatar.rig.base {
         gav_formats::RigBase::Skinned { skeleton, .. } => skeleton.joints.iter().any(|joint| joint.name == name),
         _ => false,

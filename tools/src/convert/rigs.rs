@@ -57,6 +57,10 @@ pub(super) fn prepare(
         }
         notes.extend(baked.notice);
         *avatar = baked.avatar;
+    } else if format == "gltf" && matches!(avatar.rig.base, RigBase::Skinned { .. }) {
+        // glTF has no groups of body models: its clips turn joints
+        let clips = Puppet::open(avatar).and_then(|puppet| puppet.spelled_out_clips());
+        avatar.clips = clips.map_err(failed)?;
     }
     let lossy = arguments.write_options().gav.profile != Profile::Lossless;
     if format == "gav" && lossy && !arguments.edits.keep_joints {
