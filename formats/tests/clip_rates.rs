@@ -102,17 +102,16 @@ fn error(a: &Clip, b: &Clip) -> f64 {
 }
 
 #[test]
-fn quantised_motion_takes_a_third_of_its_floats() {
-    // kbit a second that is aimed at for each kind of motion; the noise of these formulas, not the motion, decides whether it is met
-    for (clip, aim) in [(face(900), 6.0), (flame(900), 15.0), (body(900), 20.0)] {
+fn motion_keeps_to_its_rates() {
+    // kbit a second that the kinds of motion may take at most (face 52 weights, FLAME 115 values, SMPL-X 172), `standard`, names and times included
+    for (clip, most) in [(face(900), 6.0), (flame(900), 15.0), (body(900), 20.0)] {
         let seconds = clip.seconds();
-        let mut sizes = Vec::new();
         for (name, profile) in Profile::ALL {
             let (bytes, back) = stored(&clip, profile);
             let rate = bytes as f64 * 8.0 / seconds / 1000.0;
             let frames = clip.tracks[0].ticks.len();
             println!(
-                "{:6} {name:9} {:7.1} bytes a frame, {rate:6.2} kbit/s ({aim} aimed at), error up to {:.5}",
+                "{:6} {name:9} {:7.1} bytes a frame, {rate:6.2} kbit/s (at most {most}), error up to {:.5}",
                 clip.name,
                 bytes as f64 / frames as f64,
                 error(&clip, &back)
@@ -120,11 +119,10 @@ fn quantised_motion_takes_a_third_of_its_floats() {
             if profile == Profile::Lossless {
                 assert_eq!(back, clip);
             }
-            sizes.push((profile, bytes));
+            if profile == Profile::Standard {
+                assert!(rate <= most, "{}: {rate} kbit/s", clip.name);
+            }
         }
-        let of = |profile| sizes.iter().find(|(p, _)| *p == profile).map_or(0, |(_, bytes)| *bytes);
-        let [whole, standard] = [Profile::Lossless, Profile::Standard].map(of);
-        assert!(3 * standard <= whole, "{}: {standard} of {whole} bytes", clip.name);
     }
 }
 

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 
+from . import entropy
 from .blocks import Block
 from .container import parse_json
 from .errors import Refused, require
@@ -343,35 +344,29 @@ class Parts:
 
     def clip(self, chunk):
         """6.13."""
-        require(chunk.codec <= 1, "CODEC", f"aNIm: codec {chunk.codec}")
+        require(chunk.codec in (0, 2), "CODEC", f"aNIm: codec {chunk.codec}")
 
         def decode(block, _):
-            header, arrays = parse_json(block.run(), "aNIm"), []
+            header = parse_json(block.run(), "aNIm")
             for track in header["tracks"]:
-                keys, width = track["keys"], track["width"]
                 require(track["interpolation"] in INTERPOLATIONS, "CLIP", f"interpolation {track['interpolation']}")
                 check_name(track["target"], "track")
-                times = block.int_column(keys).view(np.uint32)
+                require(0 <= track["times"] < len(header["keys"]), "CLIP", f"times {track['times']}")
+            lists = [block.int_column(keys).view(np.uint32) for keys in header["keys"]]
+            tracks = [(track["target"], lists[track["times"]], track["width"]) for track in header["tracks"]]
+            for _, times, _ in tracks:
                 require((np.diff(times.astype(np.int64)) > 0).all(), "INCONSISTENT", "key times do not rise")
-                arrays.append((track["target"], times, self.clip_values(block, chunk.codec, keys, width)))
-            return header, arrays
+            if chunk.codec == 0:
+                values = [block.float_columns(len(times), width) for _, times, width in tracks]
+            else:
+                values = clip_codes(block, [(len(times), width) for _, times, width in tracks])
+            return header, [(*track[:2], v) for track, v in zip(tracks, values)]
 
         header, arrays = chunk.single(decode)
         check_name(header["name"], "clip")
         for target, times, values in arrays:
             self.arrays |= {f"clip/{header['name']}/{target}/times": times, f"clip/{header['name']}/{target}/values": values}
         self.documents.setdefault("aNIm", []).append(header)
-
-    @staticmethod
-    def clip_values(block, codec, keys, width):
-        """Values of one track."""
-        if codec == 0:
-            return block.float_columns(keys, width)
-        out = np.zeros((keys, width), np.float32)
-        for k in range(width):
-            low, step = block.raw("dd")
-            out[:, k] = low + block.int_column(keys) * step
-        return out
 
     def thumbnail(self, chunk):
         """6.15."""
@@ -412,3 +407,51 @@ class Parts:
         blocks = chunk.read(lambda block, n: [uniform(block, n, width, step) for (_, width), step in zip(groups, steps)])
         for k, (name, width) in enumerate(groups):
             self.arrays["rest/" + name] = joined([b[k] for b in blocks], (0, width))
+
+
+def clip_codes(block, shapes):
+    """Values of all tracks of a clip with steps, from (keys, width) of each (6.13)."""
+    tracks, moving = [], []
+    for keys, width in shapes:
+        step = block.raw("d")
+        if step == 0:
+            first = np.frombuffer(block.raw_bytes(4 * width * min(keys, 1)), "<f4")
+            tracks.append(np.broadcast_to(first, (keys, width)) if keys else np.zeros((0, width), np.float32))
+            continue
+        predictor = block.raw("B")
+        require(predictor <= 2 and np.isfinite(step) and step > 0 and keys > 0, "CLIP", f"step {step}, predictor {predictor}")
+        moving.append((len(tracks), keys, width, step, predictor))
+        tracks.append(None)
+    firsts = block.int_column(sum(width for _, _, width, _, _ in moving)).tolist()
+    lengths = [keys - 1 for _, keys, width, _, _ in moving for _ in range(width)]
+    columns = iter(zip(firsts, clip_residuals(block, lengths)))
+    for index, keys, width, step, predictor in moving:
+        codes = [restore_codes(*next(columns), predictor) for _ in range(width)]
+        values = np.array(codes, np.float64).reshape(width, keys) * step
+        tracks[index] = values.T.astype(np.float32)
+    return tracks
+
+
+def clip_residuals(block, lengths):
+    """One array of signed residuals for each column of that many."""
+    classes = block.raw("B")
+    groups = [-(-length // 16) for length in lengths]
+    chosen = block.int_column(sum(groups))
+    require(classes <= 8 and ((chosen >= 0) & (chosen < classes)).all(), "CLIP", f"{classes} classes")
+    sizes = [min(16, length - start) for length in lengths for start in range(0, length, 16)]
+    contexts = np.repeat(chosen, sizes) if sizes else np.zeros(0, np.int64)
+    tables = entropy.TableSet(block, classes)
+    codes = entropy.signed_values(block, 2, contexts, tables)
+    return np.split(codes, np.cumsum(lengths)[:-1]) if lengths else []
+
+
+def restore_codes(first, residuals, predictor):
+    """Codes of one component from its first code and residuals; i32 arithmetic wraps."""
+    wrap = lambda v: (v + 2**31) % 2**32 - 2**31
+    out, before, last = [first], first, first
+    for residual in residuals.tolist():
+        further = wrap(last - before)
+        guess = last + (0, further >> 1, further)[predictor]
+        before, last = last, wrap(guess + residual)
+        out.append(last)
+    return out

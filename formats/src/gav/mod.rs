@@ -3,6 +3,7 @@
 mod attributes;
 mod canonical;
 mod chunk;
+mod clip_chunk;
 mod container;
 mod floats;
 mod harmonics;
@@ -14,6 +15,7 @@ mod quantization;
 mod quantizer;
 mod rans;
 mod read;
+mod residuals;
 mod rig_chunks;
 mod rotation;
 mod set;

@@ -1,16 +1,8 @@
-//! `aNIm`, one clip (`spec/gav.md` 6.13): its keys bit for bit, or in steps that fit what a track moves.
+//! What motion needs: steps that fit what a track moves, and no tracks that rest.
 
-use serde_json::{Value, json};
+use crate::{Avatar, Clip, Interpolation, RigBase, Track};
 
-use super::{
-    chunk::{blocked, check_name, expect_elements, from_json, parse_json, read_bytes, write_bytes},
-    container::{Chunk, Container, Entry, bad},
-    floats::{read_floats, write_floats},
-    ints::{read_ints, write_ints},
-};
-use crate::{Avatar, Clip, Interpolation, Limits, Result, RigBase, Track};
-
-/// Codes of a component span at most this many values, so that they and their differences are exact integers.
+/// Codes are at most this large, so that they and their differences are exact integers.
 const MOST_LEVELS: f64 = 16_777_216.0;
 
 /// Step of a track's values, for a coarseness of 1, and what it is in.
@@ -44,18 +36,20 @@ fn natural_step(track: &Track, span: f64) -> f64 {
     }
 }
 
-/// Where the codes of a component start, and their step.
-fn grid(track: &Track, values: &[f32], coarseness: f64) -> (f64, f64) {
-    let low = values.iter().copied().fold(f32::INFINITY, f32::min);
-    let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let (low, span) = (f64::from(low), f64::from(high) - f64::from(low));
-    if values.is_empty() || span <= 0.0 {
-        // a constant is exact
-        return (if values.is_empty() { 0.0 } else { low }, 1.0);
+/// Step of a track's codes, for a coarseness; 0 when all its keys are equal, and exact.
+pub(crate) fn step(track: &Track, coarseness: f64) -> f64 {
+    let width = track.width as usize;
+    let Some(first) = track.values.get(..width).filter(|_| width > 0) else { return 0.0 };
+    if track.values.chunks_exact(width).all(|row| row == first) {
+        return 0.0;
     }
-    let step = (natural_step(track, span) * coarseness).max(span / MOST_LEVELS);
-    // a multiple of the step, so that rest, 0, stays rest
-    ((low / step).floor() * step, step)
+    let span_of = |c: usize| {
+        let values = || track.values.iter().skip(c).step_by(width).copied();
+        f64::from(values().fold(f32::NEG_INFINITY, f32::max)) - f64::from(values().fold(f32::INFINITY, f32::min))
+    };
+    let span = (0..width).map(span_of).fold(0.0, f64::max);
+    let largest = track.values.iter().fold(0.0, |m: f64, v| m.max(f64::from(v.abs())));
+    (natural_step(track, span) * coarseness).max(largest / MOST_LEVELS)
 }
 
 /// The clip without what it can do without at these steps: tracks that rest at the avatar's rest all the time go, tracks that stay at
@@ -105,102 +99,4 @@ fn rest_of(avatar: &Avatar, target: &str) -> Option<Vec<f32>> {
         "scale" => Some(joint.scale.to_vec()),
         _ => None,
     }
-}
-
-/// The chunk of a clip: lossless without a coarseness, else with steps that are this many times the natural ones.
-pub(crate) fn clip_chunk(clip: &Clip, coarseness: Option<f64>, level: i32) -> Chunk {
-    let tracks: Vec<Value> = clip
-        .tracks
-        .iter()
-        .map(|t| {
-            json!({ "target": t.target, "width": t.width, "keys": t.ticks.len(), "interpolation": interpolation_name(t.interpolation) })
-        })
-        .collect();
-    let header = json!({ "name": clip.name, "ticks_per_second": clip.ticks_per_second, "tracks": tracks }).to_string();
-    blocked(b"aNIm", u16::from(coarseness.is_some()), Vec::new(), 1, 1, level, |writer, _| {
-        write_bytes(writer, header.as_bytes());
-        for track in &clip.tracks {
-            write_ints(writer, &track.ticks.iter().map(|&t| t as i32).collect::<Vec<_>>());
-            let width = track.width as usize;
-            let column = |c: usize| track.values.iter().skip(c).step_by(width).copied().collect::<Vec<f32>>();
-            let Some(coarseness) = coarseness else {
-                write_floats(writer, &(0..width).map(column).collect::<Vec<_>>());
-                continue;
-            };
-            for c in 0..width {
-                let values = column(c);
-                let (low, step) = grid(track, &values, coarseness);
-                writer.raw(&low.to_le_bytes());
-                writer.raw(&step.to_le_bytes());
-                let code = |v: &f32| ((f64::from(*v) - low) / step).round_ties_even() as i32;
-                write_ints(writer, &values.iter().map(code).collect::<Vec<_>>());
-            }
-        }
-    })
-}
-
-fn interpolation_name(interpolation: Interpolation) -> &'static str {
-    match interpolation {
-        Interpolation::Step => "step",
-        Interpolation::Linear => "linear",
-        Interpolation::Slerp => "slerp",
-    }
-}
-
-pub(crate) fn read_clip(container: &Container<'_>, entry: &Entry, limits: &Limits) -> Result<Clip> {
-    #[derive(serde::Deserialize)]
-    struct Header {
-        name: String,
-        ticks_per_second: u32,
-        tracks: Vec<TrackHeader>,
-    }
-    #[derive(serde::Deserialize)]
-    struct TrackHeader {
-        target: String,
-        width: u32,
-        keys: u32,
-        interpolation: String,
-    }
-    expect_elements(entry, 1)?;
-    if entry.codec > 1 {
-        return Err(bad("CODEC", entry.offset, format!("aNIm: codec {}", entry.codec)));
-    }
-    let clips = container.decode(entry, |reader, _| {
-        let header = read_bytes(reader, limits.header_bytes)?;
-        let header: Header = from_json(parse_json(&header, limits, entry)?, entry)?;
-        check_name(&header.name, entry)?;
-        let mut clip = Clip { name: header.name, ticks_per_second: header.ticks_per_second, tracks: Vec::new() };
-        for track in header.tracks {
-            check_name(&track.target, entry)?;
-            let interpolation = match track.interpolation.as_str() {
-                "step" => Interpolation::Step,
-                "linear" => Interpolation::Linear,
-                "slerp" => Interpolation::Slerp,
-                other => return Err(bad("CLIP", entry.offset, format!("aNIm: interpolation `{other}`"))),
-            };
-            limits.check_bytes(u64::from(track.keys) * (u64::from(track.width) + 1) * 8)?;
-            let (keys, width) = (track.keys as usize, track.width as usize);
-            let ticks = read_ints(reader, keys)?.into_iter().map(|t| t as u32).collect();
-            let mut values = vec![0.0; keys * width];
-            if entry.codec == 0 {
-                for (c, column) in read_floats(reader, width, keys)?.into_iter().enumerate() {
-                    column.into_iter().enumerate().for_each(|(k, v)| values[k * width + c] = v);
-                }
-            } else {
-                for c in 0..width {
-                    let range = reader.raw(16)?;
-                    let number = |at: usize| f64::from_le_bytes(range[at..at + 8].try_into().expect("eight bytes"));
-                    let (low, step) = (number(0), number(8));
-                    let column = read_ints(reader, keys)?;
-                    column
-                        .into_iter()
-                        .enumerate()
-                        .for_each(|(k, q)| values[k * width + c] = (low + f64::from(q) * step) as f32);
-                }
-            }
-            clip.tracks.push(Track { target: track.target, width: track.width, interpolation, ticks, values });
-        }
-        Ok(clip)
-    })?;
-    Ok(clips.into_iter().next().unwrap_or_default())
 }

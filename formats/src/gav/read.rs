@@ -1,9 +1,10 @@
 //! Bytes to an avatar, whole or in parts.
 
 use super::{
+    clip_chunk,
     container::{Container, Entry, Header, bad, feature},
     layer::{Attribute, Layer},
-    meta_chunks, motion,
+    meta_chunks,
     quantization::Quantization,
     rig_chunks,
     set::SplatSet,
@@ -146,7 +147,7 @@ impl<'a> Reader<'a> {
             one(b"mETa").map(|e| meta_chunks::read_meta(container, e, limits)).transpose()?.unwrap_or_default();
         for entry in &container.entries {
             match &entry.kind {
-                b"aNIm" => avatar.clips.push(motion::read_clip(container, entry, limits)?),
+                b"aNIm" => avatar.clips.push(clip_chunk::read_clip(container, entry, limits)?),
                 b"xATT" => avatar.attributes.push(meta_chunks::read_attribute(container, entry, count, limits)?),
                 kind if !is_known(kind) => {
                     // carried along unread, but not unchecked

@@ -6,6 +6,7 @@ use super::{
     EncodeOptions, Profile,
     attributes::{Codes, lossless_chunks, position_key, quantized_chunks},
     canonical::canonicalize,
+    clip_chunk,
     container::{Chunk, ContainerWriter, FLAG_LOSSLESS, FLAG_PROGRESSIVE, feature},
     harmonics::Basis,
     meta_chunks, motion,
@@ -310,8 +311,10 @@ fn write_rest_of_file(
 
 fn clip_chunk(clip: &Clip, avatar: &Avatar, coarseness: Option<f64>, level: i32) -> Chunk {
     match coarseness {
-        None => motion::clip_chunk(clip, None, level),
-        Some(coarseness) => motion::clip_chunk(&motion::simplified(clip, avatar, coarseness), Some(coarseness), level),
+        None => clip_chunk::clip_chunk(clip, None, level),
+        Some(coarseness) => {
+            clip_chunk::clip_chunk(&motion::simplified(clip, avatar, coarseness), Some(coarseness), level)
+        }
     }
 }
 

@@ -257,7 +257,7 @@ fn clip_header(clip: &gav_formats::Clip) -> Value {
     let tracks: Vec<Value> = clip
         .tracks
         .iter()
-        .map(|t| json!({ "target": t.target, "width": t.width, "keys": t.ticks.len(), "interpolation": name(t.interpolation) }))
+        .map(|t| json!({ "target": t.target, "width": t.width, "interpolation": name(t.interpolation) }))
         .collect();
     json!({ "name": clip.name, "ticks_per_second": clip.ticks_per_second, "tracks": tracks })
 }

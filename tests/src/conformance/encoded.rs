@@ -1,7 +1,7 @@
 //! Conformance files that the encoder writes by itself: rigs, SH degrees, profiles, layers, blocks, order.
 
 use gav_formats::{
-    Avatar, EncodeOptions, Frame, Profile, Splats,
+    Avatar, Clip, EncodeOptions, Frame, Interpolation, Profile, Splats, Track,
     synthetic::{RigSample, SHELL_SEED, every_rig, head_rigged, random, shell, uniform},
 };
 
@@ -40,6 +40,7 @@ pub fn cases() -> Vec<Case> {
         let bytes = encode_as(&random(60, 1, 7), profile);
         out.push(Case::lossy(format!("profile_{name}"), "other steps and classes", bytes));
     }
+    out.extend(clips());
     out.extend(counts());
     out.extend(layers_and_blocks());
     out.push(special_floats());
@@ -83,6 +84,41 @@ fn entropy_coded() -> Vec<Case> {
         Case::lossy(format!("entropy_{name}"), "codec 2 in every attribute", bytes)
     };
     avatars.into_iter().map(make).collect()
+}
+
+/// Clips whose tracks differ in liveliness, times and kind of prediction.
+fn clips() -> Vec<Case> {
+    let track = |target: &str, width: u32, ticks: Vec<u32>, value: &dyn Fn(f64, u32) -> f64| Track {
+        target: target.into(),
+        width,
+        interpolation: if width == 4 { Interpolation::Slerp } else { Interpolation::Linear },
+        values: ticks.iter().flat_map(|t| (0..width).map(move |c| value(f64::from(*t), c) as f32)).collect(),
+        ticks,
+    };
+    let every = |step: u32, count: u32| (0..count).map(|k| k * step).collect::<Vec<_>>();
+    let noise = |t: f64, c: u32| 0.1 * uniform(t as u64, u64::from(c)) - 0.05;
+    let tracks = vec![
+        track("smplx.body_pose", 63, every(1, 150), &|t, c| (0.05 * t + f64::from(c)).sin() * 0.1 * f64::from(c % 7)),
+        track("flame.expression", 20, every(1, 150), &|t, c| noise(t, c) * if t > 70.0 { 5.0 } else { 0.1 }),
+        track("smplx.transl", 3, every(1, 150), &|t, c| 1e-4 * t * t * f64::from(c) - 3.0),
+        track("joint/a/rotation", 4, every(3, 40), &|t, c| {
+            if c < 2 { (0.02 * t + 1.57 * f64::from(c)).cos() } else { 0.0 }
+        }),
+        track("smplx.betas", 10, vec![0], &|_, c| 0.3 * f64::from(c)),
+        track("unknown", 1, vec![4, 9, 200], &|t, _| 1e9 * t),
+        track("none", 2, Vec::new(), &|_, _| 0.0),
+    ];
+    let mut avatar = random(4, 0, 5);
+    avatar.clips = vec![
+        Clip { name: "motion".into(), ticks_per_second: 30, tracks },
+        Clip { name: "nothing".into(), ticks_per_second: 25, tracks: Vec::new() },
+    ];
+    let mut out =
+        vec![Case::exact("clips_lossless", "clips, every bit kept", encode_as(&avatar, Profile::Lossless), &avatar)];
+    for (name, profile) in [("standard", Profile::Standard), ("small", Profile::Small)] {
+        out.push(Case::lossy(format!("clips_{name}"), "clips in steps", encode_as(&avatar, profile)));
+    }
+    out
 }
 
 /// No splat, one splat.

@@ -437,14 +437,27 @@ fn other_cases() -> Vec<Case> {
         let block = (0..4).fold(Fields::default(), |f, _| f.stream(&[0; SPLATS]));
         lossless().with(PackChunk::new(b"xATT", SPLATS as u32, 16_384, parameters.to_vec(), vec![block])).to_bytes()
     };
-    let clip = |codec: u16, interpolation: &str, times: [i32; 2]| {
+    let clip_of = |codec: u16, list: usize, interpolation: &str, times: [i32; 2], values: &dyn Fn(Fields) -> Fields| {
         let header = format!(
-            r#"{{"name":"c","ticks_per_second":30,"tracks":[{{"target":"t","width":1,"keys":2,"interpolation":"{interpolation}"}}]}}"#
+            r#"{{"name":"c","ticks_per_second":30,"keys":[2],"tracks":[{{"target":"t","width":1,"times":{list},"interpolation":"{interpolation}"}}]}}"#
         );
-        let block = Fields::default().run(header.as_bytes()).ints(&times).raw(&[0, 0, 0]).planes(&[0, 0]);
+        let block = values(Fields::default().run(header.as_bytes()).ints(&times));
         let mut chunk = PackChunk::new(b"aNIm", 1, 1, Vec::new(), vec![block]);
         chunk.codec = codec;
         lossless().with(chunk).to_bytes()
+    };
+    let clip = |codec: u16, interpolation: &str, times: [i32; 2]| {
+        clip_of(codec, 0, interpolation, times, &|block| block.raw(&[0, 0, 0]).planes(&[0, 0]))
+    };
+    // one residual in steps, of this class out of this many
+    let steps = |step: f64, predictor: u8, classes: u8, class: i32| {
+        clip_of(2, 0, "linear", [0, 1], &|block| {
+            let block = block.raw(&step.to_le_bytes()).raw(&[predictor]).ints(&[5]).raw(&[classes]).ints(&[class]);
+            let counts: Vec<i32> = (0..classes).map(|_| 1).collect();
+            let stream: Vec<u8> =
+                [0u32, 0, 1 << 16, 1 << 16, 1 << 16, 1 << 16].iter().flat_map(|w| w.to_le_bytes()).collect();
+            block.ints(&counts).ints(&counts).raw(&stream)
+        })
     };
     let drivers = br#"{"drivers":[],"maps":[{"name":"m","inputs":["a"],"outputs":["b"],"matrix":[1,2],"offset":[0]}]}"#;
     let mesh = |faces: u32| {
@@ -461,6 +474,7 @@ fn other_cases() -> Vec<Case> {
     sound(order(&[9, 1, 2, 3, 4, 5, 6, 7, 8, 0]));
     sound(attribute(&[0, 0, 4, 0, b'a']));
     sound(clip(0, "linear", [0, 1]));
+    sound(steps(0.5, 0, 1, 0));
     sound(proxy(&mesh(0)));
     let mut wrong_shape = mesh(0);
     let text = String::from_utf8_lossy(&wrong_shape).replace("[1,3],\"data_offsets\":[0", "[3,1],\"data_offsets\":[0");
@@ -479,7 +493,18 @@ fn other_cases() -> Vec<Case> {
         case("attribute_name", "a name that is not UTF-8", attribute(&[0, 0, 4, 0, 0xFF]), "ATTRIBUTE"),
         case("attribute_control", "a name with a line break", attribute(&[0, 0, 4, 0, b'\n']), "NAME"),
         case("attribute_count", "an attribute of fewer splats", lossless().with(short).to_bytes(), "ELEMENTS"),
-        case("clip_codec", "a clip of codec 2", clip(2, "linear", [0, 1]), "CODEC"),
+        case("clip_codec", "a clip of codec 1", clip(1, "linear", [0, 1]), "CODEC"),
+        case("clip_step", "a negative step", steps(-0.5, 0, 1, 0), "CLIP"),
+        case("clip_step_nan", "a step that is no number", steps(f64::NAN, 0, 1, 0), "CLIP"),
+        case("clip_predictor", "predictor 3", steps(0.5, 3, 1, 0), "CLIP"),
+        case("clip_class", "a class that is not there", steps(0.5, 0, 1, 1), "CLIP"),
+        case("clip_classes", "nine classes", steps(0.5, 0, 9, 0), "CLIP"),
+        case(
+            "clip_list",
+            "a list of times that is not there",
+            clip_of(0, 1, "linear", [0, 1], &|block| block.raw(&[0, 0, 0]).planes(&[0, 0])),
+            "CLIP",
+        ),
         case("clip_interpolation", "an unknown interpolation", clip(0, "cubic", [0, 1]), "CLIP"),
         case("clip_times", "key times that do not rise", clip(0, "linear", [4, 4]), "INCONSISTENT"),
         case(
