@@ -13,6 +13,7 @@
 //
 // Points: at three times of the clip the picture must be that of the GLB which `gav pose` writes for the same moment, drawn by the
 // same viewer, and the points must lie where it says. Splats: the GLB of each moment must look as `gav render` draws it.
+// They also play the GLB of `--frames`, whose stills must look like the posed files.
 // All pictures are kept in OUT. Exits with 1 when a number is outside the limits below.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -33,6 +34,8 @@ const limits = {
 };
 
 gav("convert", avatar, "-o", join(out, "avatar.glb"), "--force", "--quiet");
+const stills = 4;
+gav("convert", avatar, "-o", join(out, "frames.glb"), "--frames", String(stills), "--clip", clip, "--force", "--quiet");
 const glb = readFileSync(join(out, "avatar.glb"));
 const json = JSON.parse(glb.subarray(20, 20 + glb.readUInt32LE(12)));
 const duration = (name) => {
@@ -179,6 +182,21 @@ try {
         const db = await psnr(tab, [shown.picture, readFileSync(own)], size);
         check(db > limits.splats, `${seconds} s: ${db.toFixed(1)} dB from gav render`);
       }
+    }
+    if (!name) {
+      // one set of splats a moment, switched by the animation: what viewers can play that animate no splats
+      const before = [];
+      for (const k of [1, 3]) {
+        const [at, during] = [0, 0.5].map((d) => ((k + d) / stills) * duration(clip));
+        gav("pose", avatar, "--clip", clip, "--time", at.toFixed(6), "-o", join(out, "still.glb"), "--force");
+        const played = await show("frames.glb", clip, during, `${path}_still_${k}_played.png`);
+        const posed = await show("still.glb", null, 0, `${path}_still_${k}_posed.png`);
+        const db = await psnr(tab, [played.picture, posed.picture], size);
+        check(db > limits.points, `still ${k} of ${stills}: ${db > 1e8 ? "equal" : `${db.toFixed(1)} dB`}`);
+        before.push(played.picture);
+      }
+      const still = await psnr(tab, before, size);
+      check(still < limits.still, `stills: ${still.toFixed(1)} dB from each other`);
     }
     await tab.close();
   }
