@@ -41,6 +41,23 @@ use rayon::prelude::*;
 pub use backward::{Forward, Gradients, ShapeGradients, Upstream, forward};
 pub use scene::{Color, Scene, Shape};
 
+/// What the rasteriser on a device takes from a camera: fields of `projection::View`.
+pub(crate) struct CameraNumbers {
+    pub rotation: [[f32; 3]; 3],
+    pub world_from_camera: [[f32; 3]; 3],
+    pub center: [f32; 3],
+    pub focal: [f32; 2],
+    pub slopes: [[f32; 2]; 2],
+}
+
+impl CameraNumbers {
+    pub fn new(camera: &Camera, settings: &Settings) -> Self {
+        let projection::View { rotation, world_from_camera, center, focal, slopes, .. } =
+            projection::View::new(camera, settings);
+        Self { rotation, world_from_camera, center, focal, slopes }
+    }
+}
+
 /// White.
 pub const WHITE: [f32; 3] = [1.0; 3];
 /// Floor (px⁴) of the discriminant in λ = m + √(m² − det Σ'), m the mean of the diagonal: keeps round footprints generous.

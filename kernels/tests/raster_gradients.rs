@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::relative;
+use common::{Backend, backends, relative};
 use gav_formats::{Camera, RenderModel, Splats, synthetic::random};
 use gav_kernels::{
     orbit::look_at,
@@ -40,6 +40,7 @@ fn camera(width: u32, height: u32, orthographic: bool) -> Camera {
 fn images_equal_the_oracle_under_all_rules() {
     let cloud = splats(300, 3, 5);
     let covariances = covariances(&cloud);
+    let backends = backends();
     let mut cases = 0;
     for base in [Settings::DEFAULT, Settings::INRIA, Settings::GSPLAT, Settings::FASTER_GS] {
         for model in [RenderModel::Classic, RenderModel::Antialiased, RenderModel::Surfel] {
@@ -52,7 +53,9 @@ fn images_equal_the_oracle_under_all_rules() {
                             let settings = Settings { model, depth: true, normals: true, ..base };
                             let scene = Scene { shape, color, ..Scene::from(&cloud) };
                             let camera = camera(width, height, orthographic);
-                            compare(&scene, &camera, &settings);
+                            for on in &backends {
+                                compare(on, &scene, &camera, &settings);
+                            }
                             cases += 1;
                         }
                     }
@@ -63,9 +66,9 @@ fn images_equal_the_oracle_under_all_rules() {
     assert_eq!(cases, 4 * 3 * 2 * 4 * 4);
 }
 
-fn compare(scene: &Scene<'_>, camera: &Camera, settings: &Settings) {
+fn compare(on: &Backend, scene: &Scene<'_>, camera: &Camera, settings: &Settings) {
     let background = [0.3f32, 0.6, 0.1];
-    let image = forward(scene, camera, settings, background).image;
+    let image = on.image(scene, camera, settings, background);
     let expected = scalar::render(&Splats64::from(scene), camera, settings, background.map(f64::from));
     for (name, values, expected) in [
         ("rgb", &image.rgb, &expected.rgb),
@@ -81,7 +84,8 @@ fn compare(scene: &Scene<'_>, camera: &Camera, settings: &Settings) {
         // that), in few pixels
         assert!(
             worst < 2e-2 && off * 200 <= errors.len() + 199,
-            "{name}: {worst:.1e}, {off} of {}: {settings:?} {camera:?}",
+            "{} {name}: {worst:.1e}, {off} of {}: {settings:?} {camera:?}",
+            on.name(),
             errors.len()
         );
     }
@@ -139,8 +143,15 @@ impl Loss {
             + sum(&self.normals, &image.normals)
     }
 
-    fn gradients(&self, scene: &Scene<'_>, camera: &Camera, settings: &Settings, background: [f32; 3]) -> Gradients {
-        forward(scene, camera, settings, background).backward(scene, &self.upstream())
+    fn gradients(
+        &self,
+        on: &Backend,
+        scene: &Scene<'_>,
+        camera: &Camera,
+        settings: &Settings,
+        background: [f32; 3],
+    ) -> Gradients {
+        on.gradient(scene, camera, settings, background, &self.upstream()).1
     }
 
     fn upstream(&self) -> Upstream<'_> {
@@ -171,94 +182,108 @@ fn differences<T: Clone>(
 
 #[test]
 fn gradients_equal_differences() {
-    // few enough splats and pixels for 2 images per parameter
-    let count = 7;
-    for (number, (model, orthographic, degree, raw, slopes)) in [
-        (RenderModel::Classic, false, Some(3), false, Slopes::BeyondBorders(0.15)),
-        (RenderModel::Classic, false, Some(4), true, Slopes::AroundAxis(1.3)),
-        // most splats beyond the limits of the slopes
-        (RenderModel::Classic, false, Some(1), false, Slopes::AroundAxis(0.15)),
-        (RenderModel::Antialiased, false, Some(2), false, Slopes::BeyondBorders(0.15)),
-        (RenderModel::Antialiased, true, None, false, Slopes::BeyondBorders(0.15)),
-        (RenderModel::Surfel, false, Some(0), false, Slopes::BeyondBorders(0.15)),
-        (RenderModel::Classic, true, Some(3), false, Slopes::BeyondBorders(0.15)),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let cloud = splats(count, degree.unwrap_or(0), 11 + number as u64);
-        let covariances = covariances(&cloud);
-        let color = match degree {
-            Some(degree) => Color::Sh(&cloud.sh0, &cloud.sh_rest, degree),
-            None => Color::Rgb(&cloud.sh0),
-        };
-        let settings = Settings { model, slopes, normalize_rotations: !raw, ..SMOOTH };
-        let (camera, background) = (camera(21, 18, orthographic), [0.3f32, 0.6, 0.1]);
-        let loss = Loss::new(21 * 18);
-        for full in [false, true] {
-            if full && model == RenderModel::Surfel {
-                continue; // covariances have no third axis to flatten
-            }
-            let shape = if full {
-                Shape::Covariance(&covariances)
-            } else {
-                Shape::RotationScale(&cloud.rotations, &cloud.log_scales)
+    for on in &backends() {
+        // few enough splats and pixels for 2 images per parameter
+        let count = 7;
+        for (number, (model, orthographic, degree, raw, slopes)) in [
+            (RenderModel::Classic, false, Some(3), false, Slopes::BeyondBorders(0.15)),
+            (RenderModel::Classic, false, Some(4), true, Slopes::AroundAxis(1.3)),
+            // most splats beyond the limits of the slopes
+            (RenderModel::Classic, false, Some(1), false, Slopes::AroundAxis(0.15)),
+            (RenderModel::Antialiased, false, Some(2), false, Slopes::BeyondBorders(0.15)),
+            (RenderModel::Antialiased, true, None, false, Slopes::BeyondBorders(0.15)),
+            (RenderModel::Surfel, false, Some(0), false, Slopes::BeyondBorders(0.15)),
+            (RenderModel::Classic, true, Some(3), false, Slopes::BeyondBorders(0.15)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let cloud = splats(count, degree.unwrap_or(0), 11 + number as u64);
+            let covariances = covariances(&cloud);
+            let color = match degree {
+                Some(degree) => Color::Sh(&cloud.sh0, &cloud.sh_rest, degree),
+                None => Color::Rgb(&cloud.sh0),
             };
-            let scene = Scene { shape, color, ..Scene::from(&cloud) };
-            let gradients = loss.gradients(&scene, &camera, &settings, background);
-            let wide = Splats64::from(&scene);
-            let of = |splats: &Splats64| loss.of(splats, &camera, &settings, background.map(f64::from));
-            let mut checks = vec![
-                ("means", flat(&gradients.means), differences(&wide, count * 3, |s, i| &mut s.means[i / 3][i % 3], of)),
-                (
-                    "opacities",
-                    gradients.opacity_logits.iter().map(|v| f64::from(*v)).collect(),
-                    differences(&wide, count, |s, i| &mut s.opacity_logits[i], of),
-                ),
-                ("color", flat(&gradients.color), differences(&wide, count * 3, |s, i| &mut s.color[i / 3][i % 3], of)),
-                (
-                    "sh_rest",
-                    gradients.sh_rest.iter().map(|v| f64::from(*v)).collect(),
-                    differences(&wide, wide.sh_rest.len(), |s, i| &mut s.sh_rest[i], of),
-                ),
-                (
-                    "background",
-                    gradients.background.map(f64::from).to_vec(),
-                    differences(
-                        &background.map(f64::from),
-                        3,
-                        |b, i| &mut b[i],
-                        |b| loss.of(&wide, &camera, &settings, *b),
-                    ),
-                ),
-                (
-                    "camera",
-                    gradients.camera_from_world.as_flattened().to_vec(),
-                    differences(
-                        &camera,
-                        12,
-                        |c, i| &mut c.camera_from_world[i / 4][i % 4],
-                        |c| loss.of(&wide, c, &settings, background.map(f64::from)),
-                    ),
-                ),
-            ];
-            match &gradients.shape {
-                ShapeGradients::RotationScale(rotations, scales) => {
-                    let of_rotations = differences(&wide, count * 4, |s, i| &mut s.rotations[i / 4][i % 4], of);
-                    checks.push(("rotations", flat(rotations), of_rotations));
-                    let of_scales = differences(&wide, count * 3, |s, i| &mut s.log_scales[i / 3][i % 3], of);
-                    checks.push(("scales", flat(scales), of_scales));
+            let settings = Settings { model, slopes, normalize_rotations: !raw, ..SMOOTH };
+            let (camera, background) = (camera(21, 18, orthographic), [0.3f32, 0.6, 0.1]);
+            let loss = Loss::new(21 * 18);
+            for full in [false, true] {
+                if full && model == RenderModel::Surfel {
+                    continue; // covariances have no third axis to flatten
                 }
-                ShapeGradients::Covariance(covariances) => {
-                    let of = differences(&wide, count * 6, |s, i| &mut s.covariances[i / 6][i % 6], of);
-                    checks.push(("covariances", flat(covariances), of));
+                let shape = if full {
+                    Shape::Covariance(&covariances)
+                } else {
+                    Shape::RotationScale(&cloud.rotations, &cloud.log_scales)
+                };
+                let scene = Scene { shape, color, ..Scene::from(&cloud) };
+                let gradients = loss.gradients(on, &scene, &camera, &settings, background);
+                let wide = Splats64::from(&scene);
+                let of = |splats: &Splats64| loss.of(splats, &camera, &settings, background.map(f64::from));
+                let mut checks = vec![
+                    (
+                        "means",
+                        flat(&gradients.means),
+                        differences(&wide, count * 3, |s, i| &mut s.means[i / 3][i % 3], of),
+                    ),
+                    (
+                        "opacities",
+                        gradients.opacity_logits.iter().map(|v| f64::from(*v)).collect(),
+                        differences(&wide, count, |s, i| &mut s.opacity_logits[i], of),
+                    ),
+                    (
+                        "color",
+                        flat(&gradients.color),
+                        differences(&wide, count * 3, |s, i| &mut s.color[i / 3][i % 3], of),
+                    ),
+                    (
+                        "sh_rest",
+                        gradients.sh_rest.iter().map(|v| f64::from(*v)).collect(),
+                        differences(&wide, wide.sh_rest.len(), |s, i| &mut s.sh_rest[i], of),
+                    ),
+                    (
+                        "background",
+                        gradients.background.map(f64::from).to_vec(),
+                        differences(
+                            &background.map(f64::from),
+                            3,
+                            |b, i| &mut b[i],
+                            |b| loss.of(&wide, &camera, &settings, *b),
+                        ),
+                    ),
+                    (
+                        "camera",
+                        gradients.camera_from_world.as_flattened().to_vec(),
+                        differences(
+                            &camera,
+                            12,
+                            |c, i| &mut c.camera_from_world[i / 4][i % 4],
+                            |c| loss.of(&wide, c, &settings, background.map(f64::from)),
+                        ),
+                    ),
+                ];
+                match &gradients.shape {
+                    ShapeGradients::RotationScale(rotations, scales) => {
+                        let of_rotations = differences(&wide, count * 4, |s, i| &mut s.rotations[i / 4][i % 4], of);
+                        checks.push(("rotations", flat(rotations), of_rotations));
+                        let of_scales = differences(&wide, count * 3, |s, i| &mut s.log_scales[i / 3][i % 3], of);
+                        checks.push(("scales", flat(scales), of_scales));
+                    }
+                    ShapeGradients::Covariance(covariances) => {
+                        let of = differences(&wide, count * 6, |s, i| &mut s.covariances[i / 6][i % 6], of);
+                        checks.push(("covariances", flat(covariances), of));
+                    }
                 }
-            }
-            for (name, values, expected) in checks {
-                let error = relative(values.iter().copied(), &expected);
-                println!("case {number} (covariances: {full}), {name}: {error:.1e}");
-                // sums of f32 over some hundred pixels of mixed sign
-                assert!(error < 2e-5, "case {number} (covariances: {full}), {name}: {error}\n{values:?}\n{expected:?}");
+                for (name, values, expected) in checks {
+                    let error = relative(values.iter().copied(), &expected);
+                    println!("{} case {number} (covariances: {full}), {name}: {error:.1e}", on.name());
+                    // sums of f32 over some hundred pixels of mixed sign
+                    assert!(
+                        error < 2e-5,
+                        "{} case {number} (covariances: {full}), {name}: {error}\n{values:?}\n{expected:?}",
+                        on.name()
+                    );
+                }
             }
         }
     }
@@ -270,21 +295,29 @@ fn flat<const N: usize>(rows: &[[f32; N]]) -> Vec<f64> {
 
 #[test]
 fn the_gradient_of_a_cut_alpha_passes_or_stops_by_rule() {
-    let mut one = Splats::with_len(1, 0);
-    one.log_scales[0] = [3.0; 3];
-    one.opacity_logits[0] = 9.0;
-    let scene = Scene::from(&one);
-    let camera = camera(9, 9, false);
-    let loss = Loss::new(81);
-    // everywhere α is cut to 0.5
-    let base =
-        Settings { alpha_max: 0.5, alpha_min: 0.0, footprint: Footprint::Exact, normals: true, depth: true, ..SMOOTH };
-    let stops = loss.gradients(&scene, &camera, &Settings { alpha_max_passes: false, ..base }, [0.0; 3]);
-    let passes = loss.gradients(&scene, &camera, &base, [0.0; 3]);
-    assert_eq!(stops.opacity_logits, [0.0]);
-    assert_eq!(stops.centers, [[0.0; 2]]);
-    assert!(passes.opacity_logits[0] != 0.0);
-    assert_eq!(stops.color, passes.color);
+    for on in &backends() {
+        let mut one = Splats::with_len(1, 0);
+        one.log_scales[0] = [3.0; 3];
+        one.opacity_logits[0] = 9.0;
+        let scene = Scene::from(&one);
+        let camera = camera(9, 9, false);
+        let loss = Loss::new(81);
+        // everywhere α is cut to 0.5
+        let base = Settings {
+            alpha_max: 0.5,
+            alpha_min: 0.0,
+            footprint: Footprint::Exact,
+            normals: true,
+            depth: true,
+            ..SMOOTH
+        };
+        let stops = loss.gradients(on, &scene, &camera, &Settings { alpha_max_passes: false, ..base }, [0.0; 3]);
+        let passes = loss.gradients(on, &scene, &camera, &base, [0.0; 3]);
+        assert_eq!(stops.opacity_logits, [0.0]);
+        assert_eq!(stops.centers, [[0.0; 2]]);
+        assert!(passes.opacity_logits[0] != 0.0);
+        assert_eq!(stops.color, passes.color);
+    }
 }
 
 #[test]
@@ -318,35 +351,37 @@ fn batches_equal_single_pictures_with_any_number_of_threads() {
 
 #[test]
 fn degenerate_input_gives_finite_gradients() {
-    let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 0.0, 100.0, -1000.0];
-    let loss = Loss::new(9 * 7);
-    for model in [RenderModel::Classic, RenderModel::Antialiased, RenderModel::Surfel] {
-        for saturation in [Saturation::Blended, Saturation::Dropped] {
-            for value in bad {
-                for field in 0..5 {
-                    let mut cloud = splats(5, 1, 3);
-                    match field {
-                        0 => cloud.means[0][1] = value,
-                        1 => cloud.rotations[0] = [value; 4],
-                        2 => cloud.log_scales[0] = [value; 3],
-                        3 => cloud.opacity_logits[0] = value,
-                        _ => cloud.sh0[0][2] = value,
+    for on in &backends() {
+        let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 0.0, 100.0, -1000.0];
+        let loss = Loss::new(9 * 7);
+        for model in [RenderModel::Classic, RenderModel::Antialiased, RenderModel::Surfel] {
+            for saturation in [Saturation::Blended, Saturation::Dropped] {
+                for value in bad {
+                    for field in 0..5 {
+                        let mut cloud = splats(5, 1, 3);
+                        match field {
+                            0 => cloud.means[0][1] = value,
+                            1 => cloud.rotations[0] = [value; 4],
+                            2 => cloud.log_scales[0] = [value; 3],
+                            3 => cloud.opacity_logits[0] = value,
+                            _ => cloud.sh0[0][2] = value,
+                        }
+                        let settings = Settings { model, saturation, normals: true, ..Settings::DEFAULT };
+                        let scene = Scene::from(&cloud);
+                        let gradients = loss.gradients(on, &scene, &camera(9, 7, false), &settings, [0.5; 3]);
+                        let ShapeGradients::RotationScale(rotations, scales) = &gradients.shape else { unreachable!() };
+                        let all = flat(&gradients.means).into_iter().chain(flat(rotations)).chain(flat(scales));
+                        assert!(
+                            all.into_iter().all(f64::is_finite),
+                            "{model:?} {saturation:?} field {field} value {value}"
+                        );
+                        assert!(gradients.opacity_logits.iter().all(|v| v.is_finite()), "field {field} value {value}");
                     }
-                    let settings = Settings { model, saturation, normals: true, ..Settings::DEFAULT };
-                    let scene = Scene::from(&cloud);
-                    let gradients = loss.gradients(&scene, &camera(9, 7, false), &settings, [0.5; 3]);
-                    let ShapeGradients::RotationScale(rotations, scales) = &gradients.shape else { unreachable!() };
-                    let all = flat(&gradients.means).into_iter().chain(flat(rotations)).chain(flat(scales));
-                    assert!(
-                        all.into_iter().all(f64::is_finite),
-                        "{model:?} {saturation:?} field {field} value {value}"
-                    );
-                    assert!(gradients.opacity_logits.iter().all(|v| v.is_finite()), "field {field} value {value}");
                 }
             }
         }
+        let none = Splats::default();
+        let gradients = loss.gradients(on, &Scene::from(&none), &camera(9, 7, false), &SMOOTH, [0.5; 3]);
+        assert!(gradients.means.is_empty() && gradients.background.iter().all(|v| v.is_finite()));
     }
-    let none = Splats::default();
-    let gradients = loss.gradients(&Scene::from(&none), &camera(9, 7, false), &SMOOTH, [0.5; 3]);
-    assert!(gradients.means.is_empty() && gradients.background.iter().all(|v| v.is_finite()));
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Golden, flat, relative};
+use common::{Golden, backends, flat, relative};
 use gav_formats::{
     Camera,
     conventions::opacity_from_logit,
@@ -28,52 +28,55 @@ fn five_cuda_rasterisers() {
     // dL/dimage of the golden file: 2u − 1 by the hash of the scene's description
     let upstream: Vec<f32> = (0..128 * 128 * 3).map(|i| (2.0 * uniform(i, 20_240_608) - 1.0) as f32).collect();
 
-    for (library, settings, activated) in [
-        ("gsplat", Settings::GSPLAT, true),
-        ("fgs", Settings::FASTER_GS, false),
-        ("dgr_inria", Settings::INRIA, true),
-        ("dgr_taming", Settings::INRIA, true),
-        ("dgr_ashawkey", Settings::INRIA, true),
-    ] {
-        let key = |name: &str| format!("{library}.{name}");
-        let forward = forward(&scene, &camera, &settings, [0.1, 0.2, 0.3]);
-        let image = golden.get(&key("image"));
-        let worst = largest(forward.image.rgb.iter().map(|v| f64::from(*v)), &image);
-        let gradients = forward.backward(&scene, &Upstream::rgb(&upstream));
-        let (rotations, log_scales) = shape(&gradients);
-        // with respect to activated values where the library has those as parameters
-        let scales = splats.log_scales.as_flattened().iter().map(|s| f64::from(s.exp()));
-        let scales: Vec<f64> = flat(log_scales).zip(scales).map(|(g, s)| if activated { g / s } else { g }).collect();
-        let opacities = gradients.opacity_logits.iter().zip(&splats.opacity_logits).map(|(g, logit)| {
-            let o = f64::from(opacity_from_logit(*logit));
-            f64::from(*g) / if activated { o * (1.0 - o) } else { 1.0 }
-        });
-        let split = matches!(library, "fgs" | "dgr_taming");
-        let mut sh = Vec::new();
-        for i in 0..2000 {
-            sh.extend(gradients.color[i].map(f64::from));
-            if !split {
-                sh.extend(gradients.sh_rest[i * 45..][..45].iter().map(|v| f64::from(*v)));
+    for on in &backends() {
+        for (library, settings, activated) in [
+            ("gsplat", Settings::GSPLAT, true),
+            ("fgs", Settings::FASTER_GS, false),
+            ("dgr_inria", Settings::INRIA, true),
+            ("dgr_taming", Settings::INRIA, true),
+            ("dgr_ashawkey", Settings::INRIA, true),
+        ] {
+            let key = |name: &str| format!("{library}.{name}");
+            let (drawn, gradients) =
+                on.gradient(&scene, &camera, &settings, [0.1, 0.2, 0.3], &Upstream::rgb(&upstream));
+            let image = golden.get(&key("image"));
+            let worst = largest(drawn.rgb.iter().map(|v| f64::from(*v)), &image);
+            let (rotations, log_scales) = shape(&gradients);
+            // with respect to activated values where the library has those as parameters
+            let scales = splats.log_scales.as_flattened().iter().map(|s| f64::from(s.exp()));
+            let scales: Vec<f64> =
+                flat(log_scales).zip(scales).map(|(g, s)| if activated { g / s } else { g }).collect();
+            let opacities = gradients.opacity_logits.iter().zip(&splats.opacity_logits).map(|(g, logit)| {
+                let o = f64::from(opacity_from_logit(*logit));
+                f64::from(*g) / if activated { o * (1.0 - o) } else { 1.0 }
+            });
+            let split = matches!(library, "fgs" | "dgr_taming");
+            let mut sh = Vec::new();
+            for i in 0..2000 {
+                sh.extend(gradients.color[i].map(f64::from));
+                if !split {
+                    sh.extend(gradients.sh_rest[i * 45..][..45].iter().map(|v| f64::from(*v)));
+                }
             }
-        }
-        let [scale_key, opacity_key] =
-            if activated { ["grad.scales", "grad.opacities"] } else { ["grad.log_scales", "grad.logit_opacities"] };
-        let mut errors = vec![
-            ("means", relative(flat(&gradients.means), &golden.get(&key("grad.means")))),
-            ("scales", relative(scales, &golden.get(&key(scale_key)))),
-            ("rotations", relative(flat(rotations), &golden.get(&key("grad.quats")))),
-            ("opacities", relative(opacities, &golden.get(&key(opacity_key)))),
-            ("sh", relative(sh, &golden.get(&key(if split { "grad.sh0" } else { "grad.sh" })))),
-        ];
-        if split {
-            let rest = gradients.sh_rest.iter().map(|v| f64::from(*v));
-            errors.push(("sh_rest", relative(rest, &golden.get(&key("grad.sh_rest")))));
-        }
-        println!("{library}: image {worst:.1e}, gradients {errors:?}");
-        // rounding moves single pixels across α = 1/255 or the end of a pixel; a step there is at most 1/255
-        assert!(worst < 1.5e-3, "{library}: image {worst}");
-        for (name, error) in errors {
-            assert!(error < 1e-3, "{library}: gradient of {name} {error}");
+            let [scale_key, opacity_key] =
+                if activated { ["grad.scales", "grad.opacities"] } else { ["grad.log_scales", "grad.logit_opacities"] };
+            let mut errors = vec![
+                ("means", relative(flat(&gradients.means), &golden.get(&key("grad.means")))),
+                ("scales", relative(scales, &golden.get(&key(scale_key)))),
+                ("rotations", relative(flat(rotations), &golden.get(&key("grad.quats")))),
+                ("opacities", relative(opacities, &golden.get(&key(opacity_key)))),
+                ("sh", relative(sh, &golden.get(&key(if split { "grad.sh0" } else { "grad.sh" })))),
+            ];
+            if split {
+                let rest = gradients.sh_rest.iter().map(|v| f64::from(*v));
+                errors.push(("sh_rest", relative(rest, &golden.get(&key("grad.sh_rest")))));
+            }
+            println!("{} {library}: image {worst:.1e}, gradients {errors:?}", on.name());
+            // rounding moves single pixels across α = 1/255 or the end of a pixel; a step there is at most 1/255
+            assert!(worst < 1.5e-3, "{library}: image {worst}");
+            for (name, error) in errors {
+                assert!(error < 1e-3, "{library}: gradient of {name} {error}");
+            }
         }
     }
 }
@@ -115,37 +118,36 @@ fn cgs_gan_rasteriser() {
     // the generator normalises quaternions before it draws
     let settings = Settings { normalize_rotations: true, depth: true, ..Settings::INRIA };
     let background = golden.f32("bg").try_into().unwrap();
-    let forward = forward(&scene, &camera, &settings, background);
-    let radii = forward.radii(&scene).into_iter().map(f64::from);
+    let radii = forward(&scene, &camera, &settings, background).radii(&scene).into_iter().map(f64::from);
     let off: Vec<_> = radii.zip(golden.get("radii")).enumerate().filter(|(_, (a, b))| a != b).collect();
     assert!(off.is_empty(), "radii: {off:?}");
     let widen = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
-    for (name, values) in [
-        ("image", widen(&forward.image.rgb)),
-        ("alpha", widen(&forward.image.alpha)),
-        ("depth", widen(&forward.image.depth)),
-    ] {
-        let mut expected = golden.f32(name);
-        if name == "image" {
-            expected = interleaved(&expected, 1600);
-        }
-        let worst = largest(values, &widen(&expected));
-        println!("{name}: {worst:.1e}");
-        assert!(worst < 2e-5, "{name}: {worst}");
-    }
     let upstream = interleaved(&golden.f32("dL_dimage"), 1600);
-    let gradients = forward.backward(&scene, &Upstream::rgb(&upstream));
-    let (rotations, log_scales) = shape(&gradients);
-    for (name, values) in [
-        ("dL_dxyz", flat(&gradients.means).collect::<Vec<_>>()),
-        ("dL_dscaling", flat(log_scales).collect()),
-        ("dL_drotation", flat(rotations).collect()),
-        ("dL_dopacity", widen(&gradients.opacity_logits)),
-        ("dL_dfeatures_dc", flat(&gradients.color).collect()),
-    ] {
-        let error = relative(values, &golden.get(name));
-        println!("{name}: {error:.1e}");
-        assert!(error < 1e-4, "{name}: {error}");
+    for on in &backends() {
+        let (drawn, gradients) = on.gradient(&scene, &camera, &settings, background, &Upstream::rgb(&upstream));
+        for (name, values) in
+            [("image", widen(&drawn.rgb)), ("alpha", widen(&drawn.alpha)), ("depth", widen(&drawn.depth))]
+        {
+            let mut expected = golden.f32(name);
+            if name == "image" {
+                expected = interleaved(&expected, 1600);
+            }
+            let worst = largest(values, &widen(&expected));
+            println!("{name}: {worst:.1e}");
+            assert!(worst < 2e-5, "{name}: {worst}");
+        }
+        let (rotations, log_scales) = shape(&gradients);
+        for (name, values) in [
+            ("dL_dxyz", flat(&gradients.means).collect::<Vec<_>>()),
+            ("dL_dscaling", flat(log_scales).collect()),
+            ("dL_drotation", flat(rotations).collect()),
+            ("dL_dopacity", widen(&gradients.opacity_logits)),
+            ("dL_dfeatures_dc", flat(&gradients.color).collect()),
+        ] {
+            let error = relative(values, &golden.get(name));
+            println!("{name}: {error:.1e}");
+            assert!(error < 1e-4, "{name}: {error}");
+        }
     }
 }
 
@@ -181,33 +183,42 @@ fn rgbavatar_rasteriser() {
             color: Color::Sh(&sh0, &[], 0),
         };
         let background = narrow(part("bg", 3)).try_into().unwrap();
-        let forward = forward(&scene, &camera, &Settings::INRIA, background);
-        let radii: Vec<f64> = forward.radii(&scene).into_iter().map(f64::from).collect();
+        let radii = forward(&scene, &camera, &Settings::INRIA, background).radii(&scene);
+        let radii: Vec<f64> = radii.into_iter().map(f64::from).collect();
         assert_eq!(radii, part("radii", count));
-        let color = interleaved(&narrow(part("color", pixels * 3)), pixels);
-        let worst = forward.image.rgb.iter().zip(&color).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        let alpha = largest(forward.image.alpha.iter().map(|v| f64::from(*v)), &part("alpha", pixels));
-        println!("image {image}: colour {worst:.1e}, alpha {alpha:.1e}");
-        assert!(worst < 2e-5 && alpha < 2e-5, "image {image}: colour {worst}, alpha {alpha}");
-
         let rgb = interleaved(&narrow(part("upstream_color", pixels * 3)), pixels);
         let upstream = Upstream { alpha: &narrow(part("upstream_alpha", pixels)), ..Upstream::rgb(&rgb) };
-        let gradients = forward.backward(&scene, &upstream);
-        let (rotations, log_scales) = shape(&gradients);
-        for (name, values) in [
-            ("means3D", flat(&gradients.means).collect::<Vec<_>>()),
-            ("scales", flat(log_scales).zip(&scales).map(|(g, s)| g / s).collect()),
-            ("rotations", flat(rotations).collect()),
-            (
-                "opacities",
-                gradients.opacity_logits.iter().zip(&opacities).map(|(g, o)| f64::from(*g) / (o * (1.0 - o))).collect(),
-            ),
-            ("sh", flat(&gradients.color).collect()),
-        ] {
-            let error =
-                relative(values, &part(&format!("grad_{name}"), golden.get(&format!("raster.grad_{name}")).len() / 2));
-            println!("image {image}: {name} {error:.1e}");
-            assert!(error < 1e-4, "image {image}: {name} {error}");
+        for on in &backends() {
+            let (drawn, gradients) = on.gradient(&scene, &camera, &Settings::INRIA, background, &upstream);
+            let color = interleaved(&narrow(part("color", pixels * 3)), pixels);
+            let worst = drawn.rgb.iter().zip(&color).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let alpha = largest(drawn.alpha.iter().map(|v| f64::from(*v)), &part("alpha", pixels));
+            println!("image {image}: colour {worst:.1e}, alpha {alpha:.1e}");
+            assert!(worst < 2e-5 && alpha < 2e-5, "image {image}: colour {worst}, alpha {alpha}");
+
+            let (rotations, log_scales) = shape(&gradients);
+            for (name, values) in [
+                ("means3D", flat(&gradients.means).collect::<Vec<_>>()),
+                ("scales", flat(log_scales).zip(&scales).map(|(g, s)| g / s).collect()),
+                ("rotations", flat(rotations).collect()),
+                (
+                    "opacities",
+                    gradients
+                        .opacity_logits
+                        .iter()
+                        .zip(&opacities)
+                        .map(|(g, o)| f64::from(*g) / (o * (1.0 - o)))
+                        .collect(),
+                ),
+                ("sh", flat(&gradients.color).collect()),
+            ] {
+                let error = relative(
+                    values,
+                    &part(&format!("grad_{name}"), golden.get(&format!("raster.grad_{name}")).len() / 2),
+                );
+                println!("image {image}: {name} {error:.1e}");
+                assert!(error < 1e-4, "image {image}: {name} {error}");
+            }
         }
     }
 }

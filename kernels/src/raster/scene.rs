@@ -45,7 +45,7 @@ impl Scene<'_> {
     }
 
     /// Panics when the arrays do not belong together: that is a mistake of the caller, not of the data.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         let count = self.len();
         assert_eq!(self.opacity_logits.len(), count, "opacities of {count} splats");
         match self.shape {

@@ -1,8 +1,16 @@
 //! What several test files of this crate need.
 #![allow(dead_code)] // each test file uses its part
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
+use gav_formats::Camera;
+use gav_kernels::{
+    cuda::{self, Device},
+    raster::{self, Gradients, Image, Scene, Settings, Shot, Upstream},
+};
 use safetensors::{Dtype, SafeTensors};
 
 /// The project's shared reference data; `None` with a loud line when it is not there.
@@ -77,4 +85,84 @@ pub fn flat<const N: usize>(rows: &[[f32; N]]) -> impl Iterator<Item = f64> + '_
 pub fn largest(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+/// Where a test of the rasteriser runs.
+pub enum Backend {
+    Cpu,
+    Cuda(Arc<Device>),
+}
+
+/// The device, when there is one; a loud line otherwise.
+pub fn device() -> Option<Arc<Device>> {
+    static DEVICE: OnceLock<Option<Arc<Device>>> = OnceLock::new();
+    DEVICE
+        .get_or_init(|| match Device::open(0) {
+            Ok(device) => Some(device),
+            Err(cuda::CudaError::NoDriver | cuda::CudaError::NoDevice { .. }) => None,
+            Err(error) => panic!("a driver without a device that works: {error}"),
+        })
+        .clone()
+        .or_else(|| {
+            eprintln!("SKIPPED on CUDA: no device");
+            None
+        })
+}
+
+/// The CPU, and a device when there is one.
+pub fn backends() -> Vec<Backend> {
+    [Backend::Cpu].into_iter().chain(device().map(Backend::Cuda)).collect()
+}
+
+impl Backend {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU",
+            Self::Cuda(_) => "CUDA",
+        }
+    }
+
+    pub fn images(&self, shots: &[Shot<'_>], settings: &Settings) -> Vec<Image> {
+        match self {
+            Self::Cpu => raster::forward_batch(shots, settings).into_iter().map(|f| f.image).collect(),
+            Self::Cuda(device) => cuda::raster::forward_batch(device, shots, settings).unwrap().images,
+        }
+    }
+
+    pub fn gradients(
+        &self,
+        shots: &[Shot<'_>],
+        settings: &Settings,
+        upstream: &[Upstream<'_>],
+    ) -> (Vec<Image>, Vec<Gradients>) {
+        match self {
+            Self::Cpu => {
+                let batch = raster::forward_batch(shots, settings);
+                let gradients = raster::backward_batch(&batch, shots, upstream);
+                (batch.into_iter().map(|f| f.image).collect(), gradients)
+            }
+            Self::Cuda(device) => {
+                let mut drawn = cuda::raster::forward_batch(device, shots, settings).unwrap();
+                let gradients = drawn.backward(upstream).unwrap();
+                (std::mem::take(&mut drawn.images), gradients)
+            }
+        }
+    }
+
+    pub fn image(&self, scene: &Scene<'_>, camera: &Camera, settings: &Settings, background: [f32; 3]) -> Image {
+        self.images(&[Shot { scene: *scene, camera, background }], settings).remove(0)
+    }
+
+    pub fn gradient(
+        &self,
+        scene: &Scene<'_>,
+        camera: &Camera,
+        settings: &Settings,
+        background: [f32; 3],
+        upstream: &Upstream<'_>,
+    ) -> (Image, Gradients) {
+        let (mut images, mut gradients) =
+            self.gradients(&[Shot { scene: *scene, camera, background }], settings, &[*upstream]);
+        (images.remove(0), gradients.remove(0))
+    }
 }

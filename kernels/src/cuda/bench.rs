@@ -1,0 +1,203 @@
+//! Timing of the device's operations on the documented benchmark scene (`gav_formats::synthetic::shell`), beside the best
+//! figures that other software reached on one H200.
+//!
+//! A time is the median of CUDA-event intervals around one whole sequence, replayed as a captured graph.
+
+use std::sync::Arc;
+
+use gav_formats::{
+    Camera, Splats as HostSplats,
+    synthetic::{SHELL_SEED, shell, shell_camera, uniform},
+};
+use serde::Serialize;
+
+use super::{
+    Buffer, CudaError, Device,
+    raster::{Batch, Options, Planes, SplatGradients, Splats, View},
+};
+use crate::raster::{Scene, Settings};
+
+/// Seed of the gradient that comes from above.
+const UPSTREAM_SEED: u64 = 20_240_608;
+
+/// One line of the table.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// What was timed.
+    pub case: String,
+    /// Whose figure it is compared with.
+    pub rival: &'static str,
+    /// That figure in milliseconds, on an H200.
+    pub rival_ms: Option<f64>,
+    /// The median here, per picture where the case says so.
+    pub ms: f64,
+    /// The quickest and the slowest tenth.
+    pub spread_ms: [f64; 2],
+    /// What it must reach at least, and what it should reach.
+    pub targets_ms: [f64; 2],
+    /// Milliseconds by kernel, measured apart.
+    pub kernels: Vec<(&'static str, f64)>,
+}
+
+/// What is drawn in a case.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    name: &'static str,
+    rival: &'static str,
+    rival_ms: Option<f64>,
+    targets_ms: [f64; 2],
+    splats: usize,
+    degree: u8,
+    side: u32,
+    pictures: usize,
+    /// Each picture of an avatar of its own.
+    avatars: bool,
+    backward: bool,
+}
+
+const CASE: Case = Case {
+    name: "",
+    rival: "Faster-GS",
+    rival_ms: None,
+    targets_ms: [0.0; 2],
+    splats: 150_000,
+    degree: 3,
+    side: 512,
+    pictures: 1,
+    avatars: false,
+    backward: true,
+};
+
+const CASES: [Case; 7] = [
+    Case {
+        name: "50 k, 512², 1 view, fwd + bwd",
+        rival_ms: Some(0.381),
+        targets_ms: [0.38, 0.20],
+        splats: 50_000,
+        ..CASE
+    },
+    Case { name: "150 k, 512², 1 view, fwd + bwd", rival_ms: Some(0.656), targets_ms: [0.62, 0.35], ..CASE },
+    Case {
+        name: "500 k, 1024², 1 view, fwd + bwd",
+        rival_ms: Some(1.723),
+        targets_ms: [1.65, 1.1],
+        splats: 500_000,
+        side: 1024,
+        ..CASE
+    },
+    Case {
+        name: "150 k, 512², 1 view, forward",
+        rival_ms: Some(0.254),
+        targets_ms: [0.24, 0.13],
+        backward: false,
+        ..CASE
+    },
+    Case {
+        name: "50 k, 512², 32 views, fwd + bwd, per view",
+        rival: "gsplat",
+        rival_ms: Some(0.275),
+        targets_ms: [0.16, 0.09],
+        splats: 50_000,
+        pictures: 32,
+        ..CASE
+    },
+    Case {
+        name: "150 k, 512², 32 views, fwd + bwd, per view",
+        rival: "gsplat",
+        rival_ms: Some(0.523),
+        targets_ms: [0.36, 0.22],
+        pictures: 32,
+        ..CASE
+    },
+    Case {
+        name: "32 avatars of 50 k, SH0, 512², fwd + bwd, per image",
+        rival: "gsplat",
+        rival_ms: Some(0.26),
+        targets_ms: [0.16, 0.09],
+        splats: 50_000,
+        degree: 0,
+        pictures: 32,
+        avatars: true,
+        ..CASE
+    },
+];
+
+/// Median, and the quickest and slowest tenth.
+fn summary(mut times: Vec<f64>) -> (f64, [f64; 2]) {
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    (at(0.5), [at(0.1), at(0.9)])
+}
+
+/// Median and spread of `repeats` replays of what `work` enqueues.
+fn time(
+    device: &Arc<Device>,
+    repeats: usize,
+    work: impl FnOnce() -> Result<(), CudaError>,
+) -> Result<(f64, [f64; 2]), CudaError> {
+    let graph = device.capture(work)?;
+    let timer = device.timer()?;
+    for _ in 0..3 {
+        graph.launch()?;
+    }
+    device.synchronize()?;
+    let mut times = Vec::with_capacity(repeats);
+    for _ in 0..repeats {
+        timer.start()?;
+        graph.launch()?;
+        times.push(timer.stop()?);
+    }
+    Ok(summary(times))
+}
+
+/// The rasteriser's rows of the table whose names contain `filter`.
+///
+/// # Errors
+/// When memory runs out or the driver fails.
+pub fn raster(device: &Arc<Device>, repeats: usize, filter: &str) -> Result<Vec<Row>, CudaError> {
+    CASES.iter().filter(|case| case.name.contains(filter)).map(|case| row(device, case, repeats)).collect()
+}
+
+fn row(device: &Arc<Device>, case: &Case, repeats: usize) -> Result<Row, CudaError> {
+    let avatars = if case.avatars { case.pictures } else { 1 };
+    let hosts: Vec<HostSplats> =
+        (0..avatars).map(|i| shell(case.splats, case.degree, SHELL_SEED + i as u64).splats).collect();
+    let scenes: Vec<Scene<'_>> = hosts.iter().map(Scene::from).collect();
+    let splats = Splats::upload(device, &scenes)?;
+    let cameras: Vec<Camera> = (0..case.pictures).map(|i| shell_camera(i, case.side, case.side)).collect();
+    let view = |(i, camera)| View { scene: if case.avatars { i } else { 0 }, camera, background: [0.0; 3] };
+    let views: Vec<View<'_>> = cameras.iter().enumerate().map(view).collect();
+    let settings = Settings::FASTER_GS;
+    let mut batch = Batch::new(device, &splats, &views, &settings, Options::default())?;
+    batch.draw(&splats)?;
+    let pixels = case.side as usize * case.side as usize * case.pictures;
+    let upstream: Vec<f32> = (0..pixels as u64 * 3).map(|i| (2.0 * uniform(i, UPSTREAM_SEED) - 1.0) as f32).collect();
+    let upstream = Buffer::from_slice(device, &upstream)?;
+    let planes = Planes { rgb: Some(&upstream), ..Planes::default() };
+    let mut gradients = SplatGradients::new(device, splats.kind, batch.gradient_rows())?;
+    let mut step = || {
+        batch.forward(&splats)?;
+        if case.backward { batch.backward(&splats, planes, &mut gradients) } else { Ok(()) }
+    };
+    step()?;
+    let mut kernels: Vec<(&'static str, Vec<f64>)> = Vec::new();
+    for _ in 0..5 {
+        for (i, (name, ms)) in device.profile(&mut step)?.into_iter().enumerate() {
+            if i == kernels.len() {
+                kernels.push((name, Vec::new()));
+            }
+            kernels[i].1.push(ms);
+        }
+    }
+    let (ms, spread) = time(device, repeats, step)?;
+    let per = if case.name.contains("per ") { case.pictures as f64 } else { 1.0 };
+    Ok(Row {
+        case: case.name.to_owned(),
+        rival: case.rival,
+        rival_ms: case.rival_ms,
+        ms: ms / per,
+        spread_ms: spread.map(|s| s / per),
+        targets_ms: case.targets_ms,
+        kernels: kernels.into_iter().map(|(name, times)| (name, summary(times).0 / per)).collect(),
+    })
+}

@@ -1,0 +1,429 @@
+//! One device: its context, its stream, its compiled kernels, and memory on it.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use cudarc::{
+    driver::{
+        CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr,
+        LaunchConfig, PushKernelArg, ValidAsZeroBits, result, sys,
+    },
+    nvrtc::Ptx,
+};
+
+use super::{CudaError, cache, error::Tried, nvrtc::Nvrtc};
+
+/// A CUDA device with the stream that all its work is ordered by.
+pub struct Device {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    architecture: String,
+    driver: i32,
+    compiler: OnceLock<Result<Nvrtc, String>>,
+    modules: Mutex<HashMap<String, Arc<CudaModule>>>,
+    cache: Option<PathBuf>,
+    debug: bool,
+    profile: Mutex<Option<Vec<(&'static str, CudaEvent, CudaEvent)>>>,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Device({}, {})", self.context.ordinal(), self.architecture)
+    }
+}
+
+/// True when the driver's library can be loaded.
+pub(super) fn driver_present() -> bool {
+    // SAFETY: loads and unloads libcuda, whose initialisers do nothing to this process
+    unsafe { sys::is_culib_present() }
+}
+
+/// The newest CUDA version that the driver runs, as 1000 · major + 10 · minor.
+pub(super) fn driver_version() -> Result<i32, CudaError> {
+    let mut version = 0;
+    // SAFETY: writes one number
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result().tried("asking for the driver's version")?;
+    Ok(version)
+}
+
+/// A kernel of a batch: its source, and what is defined while it compiles.
+pub(super) struct Source<'a> {
+    /// Parts in order, with the names that messages use.
+    pub parts: &'a [(&'a str, &'a str)],
+    pub defines: &'a [(&'a str, i32)],
+}
+
+/// NVRTC's options for one architecture.
+pub(super) fn options(architecture: &str, defines: &[(&str, i32)]) -> Vec<String> {
+    let mut options = vec![
+        format!("--gpu-architecture={architecture}"),
+        "--std=c++17".to_owned(),
+        "-default-device".to_owned(),
+        "-lineinfo".to_owned(),
+    ];
+    options.extend(defines.iter().map(|(name, value)| format!("-D{name}={value}")));
+    options
+}
+
+/// The text that NVRTC gets.
+pub(super) fn text(parts: &[(&str, &str)]) -> String {
+    parts.iter().map(|(name, text)| format!("#line 1 \"{name}\"\n{text}\n")).collect()
+}
+
+impl Device {
+    /// Opens a device: 0 is the first.
+    ///
+    /// # Errors
+    /// [`CudaError::NoDriver`] and [`CudaError::NoDevice`] on machines without one.
+    pub fn open(ordinal: usize) -> Result<Arc<Self>, CudaError> {
+        if !driver_present() {
+            return Err(CudaError::NoDriver);
+        }
+        result::init().tried("starting the driver")?;
+        let found = CudaContext::device_count().tried("counting devices")?.max(0) as usize;
+        if ordinal >= found {
+            return Err(CudaError::NoDevice { ordinal, found });
+        }
+        let context = CudaContext::new(ordinal).tried("opening the device")?;
+        // SAFETY: everything runs on one stream, so nothing has to be tracked between streams
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().tried("making a stream")?;
+        let (major, minor) = context.compute_capability().tried("asking for the architecture")?;
+        keep_memory(&context)?;
+        Ok(Arc::new(Self {
+            architecture: format!("sm_{major}{minor}"),
+            driver: driver_version()?,
+            compiler: OnceLock::new(),
+            modules: Mutex::default(),
+            cache: cache::folder(),
+            debug: std::env::var_os("GAV_CUDA_DEBUG").is_some_and(|v| v != "0"),
+            profile: Mutex::new(None),
+            context,
+            stream,
+        }))
+    }
+
+    /// The device's name.
+    ///
+    /// # Errors
+    /// When the driver fails.
+    pub fn name(&self) -> Result<String, CudaError> {
+        self.context.name().tried("asking for the name")
+    }
+
+    /// Waits until all work is done.
+    ///
+    /// # Errors
+    /// Whatever a kernel did wrong before.
+    pub fn synchronize(&self) -> Result<(), CudaError> {
+        self.stream.synchronize().tried("waiting for the device")
+    }
+
+    /// The function `name` of a source, compiled when neither this process nor the cache has it.
+    pub(super) fn function(&self, name: &str, source: &Source<'_>) -> Result<CudaFunction, CudaError> {
+        let text = text(source.parts);
+        let options = options(&self.architecture, source.defines);
+        let key = cache::key(&text, &options, self.driver);
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        if !modules.contains_key(&key) {
+            let cached = self.cache.as_ref().and_then(|folder| cache::read(folder, &key));
+            let module = cached.and_then(|code| self.context.load_module(Ptx::from_binary(code)).ok());
+            let module = match module {
+                Some(module) => module,
+                None => {
+                    let code = self.compile(name, &text, &options)?;
+                    if let Some(folder) = &self.cache {
+                        // the kernel is at hand: a cache that cannot be written only costs time
+                        let _ = cache::write(folder, &key, &code);
+                    }
+                    self.context.load_module(Ptx::from_binary(code)).tried(name)?
+                }
+            };
+            modules.insert(key.clone(), module);
+        }
+        modules[&key].load_function(name).tried(name)
+    }
+
+    fn compile(&self, name: &str, text: &str, options: &[String]) -> Result<Vec<u8>, CudaError> {
+        match self.compiler.get_or_init(|| Nvrtc::find().map_err(|e| e.to_string())) {
+            Ok(nvrtc) => Ok(nvrtc.compile(name, text, options)?.0),
+            Err(message) => Err(CudaError::Compile { kernel: name.to_owned(), log: message.clone() }),
+        }
+    }
+
+    /// Runs a kernel whose only parameter is `args`. Nothing happens for an empty grid.
+    ///
+    /// # Safety
+    /// `args` has the layout that the kernel expects, and what it points to is large enough.
+    pub(super) unsafe fn launch<T: DeviceRepr>(
+        &self,
+        kernel: &Kernel,
+        grid: [usize; 2],
+        threads: u32,
+        args: &T,
+    ) -> Result<(), CudaError> {
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        let limits = [i32::MAX as usize, 65_535];
+        for (size, limit) in grid.into_iter().zip(limits) {
+            if size > limit {
+                return Err(CudaError::TooLarge { what: "blocks of a grid", size: size as u64, limit: limit as u64 });
+            }
+        }
+        let config = LaunchConfig {
+            grid_dim: (grid[0] as u32, grid[1] as u32, 1),
+            block_dim: (threads, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut launch = self.stream.launch_builder(&kernel.function);
+        launch.arg(args);
+        if profile.is_some() {
+            launch.record_kernel_launch(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        }
+        // SAFETY: by the caller
+        let events = unsafe { launch.launch(config) }.tried(kernel.name)?;
+        if let (Some(list), Some((start, end))) = (profile.as_mut(), events) {
+            list.push((kernel.name, start, end));
+        }
+        if self.debug {
+            self.stream.synchronize().tried(kernel.name)?;
+        }
+        Ok(())
+    }
+
+    /// Captures what `work` enqueues, to be replayed. `work` must neither take nor give back memory, nor wait.
+    ///
+    /// # Errors
+    /// Those of `work`, and of the driver.
+    pub fn capture(self: &Arc<Self>, work: impl FnOnce() -> Result<(), CudaError>) -> Result<Graph, CudaError> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).tried("starting a capture")?;
+        let done = work();
+        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0)).tried("ending a capture");
+        done?;
+        let graph = graph?.ok_or_else(|| CudaError::Usage("a capture of nothing".to_owned()))?;
+        Ok(Graph { graph })
+    }
+
+    /// Runs `work` with events around every kernel: names and milliseconds in the order of the launches. The events keep
+    /// kernels apart by a few microseconds, which no time includes.
+    ///
+    /// # Errors
+    /// Those of `work`, and of the driver.
+    pub fn profile(&self, work: impl FnOnce() -> Result<(), CudaError>) -> Result<Vec<(&'static str, f64)>, CudaError> {
+        let swap = |value| std::mem::replace(&mut *self.profile.lock().unwrap_or_else(PoisonError::into_inner), value);
+        swap(Some(Vec::new()));
+        let done = work();
+        let events = swap(None).unwrap_or_default();
+        done?;
+        self.synchronize()?;
+        let time = |(name, start, end): (_, CudaEvent, CudaEvent)| {
+            Ok((name, f64::from(start.elapsed_ms(&end).tried("reading a timer")?)))
+        };
+        events.into_iter().map(time).collect()
+    }
+
+    /// True when outputs are to be poisoned: `GAV_CUDA_DEBUG`.
+    pub(super) fn debug(&self) -> bool {
+        self.debug
+    }
+
+    /// A clock that runs on the device.
+    ///
+    /// # Errors
+    /// When the driver fails.
+    pub fn timer(self: &Arc<Self>) -> Result<Timer, CudaError> {
+        let event = || self.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).tried("making an event");
+        Ok(Timer { device: Arc::clone(self), start: event()?, end: event()? })
+    }
+}
+
+/// Keeps freed memory in the pool instead of giving it back at every wait.
+fn keep_memory(context: &Arc<CudaContext>) -> Result<(), CudaError> {
+    if !context.has_async_alloc() {
+        return Ok(());
+    }
+    let mut all = u64::MAX;
+    // SAFETY: the attribute is one u64
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device()).tried("asking for the memory pool")?;
+        result::mem_pool::set_attribute(
+            pool,
+            sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+            std::ptr::from_mut(&mut all).cast(),
+        )
+        .tried("setting up the memory pool")
+    }
+}
+
+/// A compiled kernel with its name for messages.
+pub(super) struct Kernel {
+    pub name: &'static str,
+    pub function: CudaFunction,
+}
+
+/// A captured sequence of work.
+pub struct Graph {
+    graph: CudaGraph,
+}
+
+impl Graph {
+    /// Enqueues the whole sequence.
+    ///
+    /// # Errors
+    /// When the driver fails.
+    pub fn launch(&self) -> Result<(), CudaError> {
+        self.graph.launch().tried("launching a graph")
+    }
+}
+
+/// Two events around a stretch of work.
+pub struct Timer {
+    device: Arc<Device>,
+    start: CudaEvent,
+    end: CudaEvent,
+}
+
+impl Timer {
+    /// Marks the beginning.
+    ///
+    /// # Errors
+    /// When the driver fails.
+    pub fn start(&self) -> Result<(), CudaError> {
+        self.start.record(&self.device.stream).tried("recording an event")
+    }
+
+    /// Marks the end and waits for it; milliseconds between the two.
+    ///
+    /// # Errors
+    /// When the driver fails.
+    pub fn stop(&self) -> Result<f64, CudaError> {
+        self.end.record(&self.device.stream).tried("recording an event")?;
+        self.end.synchronize().tried("waiting for an event")?;
+        Ok(f64::from(self.start.elapsed_ms(&self.end).tried("reading a timer")?))
+    }
+}
+
+/// An array on the device.
+pub struct Buffer<T> {
+    device: Arc<Device>,
+    slice: CudaSlice<T>,
+    len: usize,
+}
+
+impl<T> std::fmt::Debug for Buffer<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({})", self.len)
+    }
+}
+
+impl<T: DeviceRepr + ValidAsZeroBits + Clone + Default> Buffer<T> {
+    /// An array whose contents are not defined; all bits set in debug mode, which is NaN for floats.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn new(device: &Arc<Device>, len: usize) -> Result<Self, CudaError> {
+        // SAFETY: every bit pattern is a value of the types used, and kernels write before they read
+        let slice = unsafe { device.stream.alloc::<T>(len.max(1)) }
+            .tried(&format!("taking {} bytes of device memory", len * size_of::<T>()))?;
+        let mut buffer = Self { device: Arc::clone(device), slice, len };
+        buffer.poison()?;
+        Ok(buffer)
+    }
+
+    /// An array of zeros.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn zeros(device: &Arc<Device>, len: usize) -> Result<Self, CudaError> {
+        let mut buffer = Self::new(device, len)?;
+        buffer.clear()?;
+        Ok(buffer)
+    }
+
+    /// A copy of `values`.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn from_slice(device: &Arc<Device>, values: &[T]) -> Result<Self, CudaError> {
+        let mut buffer = Self::new(device, values.len())?;
+        buffer.write(values)?;
+        Ok(buffer)
+    }
+
+    /// Copies `values` to the beginning.
+    ///
+    /// # Errors
+    /// [`CudaError::Usage`] when there are too many.
+    pub fn write(&mut self, values: &[T]) -> Result<(), CudaError> {
+        if values.len() > self.len {
+            return Err(CudaError::Usage(format!("{} values for an array of {}", values.len(), self.len)));
+        }
+        if values.is_empty() {
+            return Ok(());
+        }
+        self.device.stream.memcpy_htod(values, &mut self.slice.slice_mut(..values.len())).tried("copying to the device")
+    }
+
+    /// Waits, and copies everything.
+    ///
+    /// # Errors
+    /// Whatever a kernel did wrong before.
+    pub fn read(&self) -> Result<Vec<T>, CudaError> {
+        if self.len == 0 {
+            return Ok(Vec::new());
+        }
+        let mut values = vec![T::default(); self.len];
+        self.device.stream.memcpy_dtoh(&self.slice.slice(..self.len), &mut values).tried("copying from the device")?;
+        self.device.synchronize()?;
+        Ok(values)
+    }
+
+    /// Sets everything to zero.
+    ///
+    /// # Errors
+    /// When the driver fails.
+    pub fn clear(&mut self) -> Result<(), CudaError> {
+        self.device.stream.memset_zeros(&mut self.slice).tried("clearing device memory")
+    }
+
+    /// In debug mode, sets all bits.
+    ///
+    /// # Errors
+    /// When the driver fails.
+    pub(super) fn poison(&mut self) -> Result<(), CudaError> {
+        if !self.device.debug() {
+            return Ok(());
+        }
+        // SAFETY: the whole allocation, and every bit pattern is a value
+        unsafe {
+            result::memset_d8_async(
+                self.pointer(),
+                0xff,
+                self.slice.len() * size_of::<T>(),
+                self.device.stream.cu_stream(),
+            )
+        }
+        .tried("poisoning device memory")
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Address on the device.
+    pub(super) fn pointer(&self) -> u64 {
+        self.slice.device_ptr(&self.device.stream).0
+    }
+}

@@ -1,0 +1,20 @@
+//! [`crate::raster`] on a device, a batch of pictures at a time.
+//!
+//! [`Splats`] are scenes in device memory, [`Batch`] is a list of pictures of them with all the memory that drawing takes,
+//! [`SplatGradients`] is where the way back writes. Drawing and the way back only enqueue work: they wait for nothing and read
+//! nothing back, so that a training step can be captured as a [`Graph`](super::Graph). What the host has to know is whether
+//! the tile lists fit: [`Batch::needed`] says so afterwards, [`Batch::reserve`] makes room, and the step is repeated.
+//!
+//! [`forward_batch`] and its `backward` are the same for those who have everything on the host; they make room by themselves.
+
+mod batch;
+mod host;
+mod kernels;
+mod layout;
+mod splats;
+
+pub use batch::{Batch, Options, Planes, View};
+pub use host::{Drawn, forward_batch};
+pub use kernels::{KERNELS, compile_all};
+pub use layout::Needed;
+pub use splats::{Kind, SplatGradients, Splats};

@@ -1,0 +1,431 @@
+//! A batch of pictures: its memory, and the sequences of launches.
+
+use std::sync::Arc;
+
+use gav_formats::Camera;
+
+use super::{
+    super::{Buffer, CudaError, Device},
+    kernels::{Kernels, channels},
+    layout::{
+        BlendArgs, BlendBackwardArgs, Group, Needed, Picture, ProjectArgs, ProjectBackwardArgs, Rules, TilesArgs,
+    },
+    splats::{Kind, SplatGradients, Splats},
+};
+use crate::raster::Settings;
+
+/// One picture to draw: scene, camera, background.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// Number of the scene in [`Splats::scenes`].
+    pub scene: usize,
+    /// From where.
+    pub camera: &'a Camera,
+    /// Over what.
+    pub background: [f32; 3],
+}
+
+/// What a batch is made for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Gradients of each picture by itself, one set of rows after the other in the order of the pictures, instead of sums
+    /// over the pictures of each scene.
+    pub each_picture: bool,
+    /// Gradients of cameras and backgrounds.
+    pub cameras: bool,
+    /// Gradients of the centres on the screen, per picture and splat.
+    pub centers: bool,
+    /// Entries of tile lists there is room for at first; 0 means 6 per record, which heads at 512² need half of.
+    pub entries: usize,
+}
+
+/// Gradients of the pictures' pixels, in the layout of [`Batch::rgb`] and so on. What is missing is zero.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Planes<'a> {
+    /// Of the colours.
+    pub rgb: Option<&'a Buffer<f32>>,
+    /// Of coverage.
+    pub alpha: Option<&'a Buffer<f32>>,
+    /// Of depth.
+    pub depth: Option<&'a Buffer<f32>>,
+    /// Of normals.
+    pub normals: Option<&'a Buffer<f32>>,
+}
+
+/// Splats that one block of the projection kernels works on.
+const BLOCK: usize = 128;
+
+/// Words before the counts of the tiles: [`Needed`].
+const HEADER: usize = 4;
+
+/// Pictures of scenes of one kind, with all the memory that drawing them takes.
+pub struct Batch {
+    device: Arc<Device>,
+    kernels: Kernels,
+    kind: Kind,
+    settings: Settings,
+    options: Options,
+    rules: Rules,
+    /// Rows of each scene that the batch was made for.
+    scenes: Vec<[usize; 2]>,
+    shapes: Vec<Picture>,
+    pictures: Buffer<Picture>,
+    tile_picture: Buffer<u32>,
+    groups: Buffer<Group>,
+    members: Buffer<u32>,
+    group_count: usize,
+    largest: usize,
+    rows: usize,
+    tiles: usize,
+    records: Buffer<f32>,
+    record_normals: Buffer<f32>,
+    counts: Buffer<u32>,
+    starts: Buffer<u32>,
+    cursors: Buffer<u32>,
+    keys: Buffer<u64>,
+    spare: Buffer<u64>,
+    order: Buffer<u32>,
+    light: Buffer<f32>,
+    last: Buffer<u32>,
+    sums: Buffer<f32>,
+    extras: Buffer<f32>,
+    /// Colours, height × width × 3 for each picture, one after the other.
+    pub rgb: Buffer<f32>,
+    /// Coverage, height × width.
+    pub alpha: Buffer<f32>,
+    /// Depth; empty unless asked for.
+    pub depth: Buffer<f32>,
+    /// Normals; empty unless asked for.
+    pub normals: Buffer<f32>,
+    /// Gradients of the centres on the screen, 2 per picture and splat; empty unless asked for.
+    pub centers: Buffer<f32>,
+    /// Gradients of `camera_from_world`, 12 per picture; empty unless asked for.
+    pub cameras: Buffer<f64>,
+    /// Gradients of the backgrounds, 3 per picture; empty unless asked for.
+    pub backgrounds: Buffer<f32>,
+}
+
+impl Batch {
+    /// Compiles what is needed and takes the memory for pictures of `views`.
+    ///
+    /// # Errors
+    /// When a view names a scene that is not there, memory runs out, or more than 2³² − 1 of something is needed.
+    pub fn new(
+        device: &Arc<Device>,
+        splats: &Splats,
+        views: &[View<'_>],
+        settings: &Settings,
+        options: Options,
+    ) -> Result<Self, CudaError> {
+        let scenes = &splats.scenes;
+        if let Some(view) = views.iter().find(|view| view.scene >= scenes.len()) {
+            return Err(CudaError::Usage(format!("scene {} of {}", view.scene, scenes.len())));
+        }
+        let (mut records, mut tiles, mut pixels) = (0usize, 0usize, 0usize);
+        let mut shapes = Vec::with_capacity(views.len());
+        let mut tile_picture = Vec::new();
+        for (number, view) in views.iter().enumerate() {
+            let mut picture = Picture::new(view.camera, settings, view.background);
+            let [first, count] = scenes[view.scene];
+            if view.camera.width.max(view.camera.height) > u16::MAX.into() {
+                let size = view.camera.width.max(view.camera.height).into();
+                return Err(CudaError::TooLarge { what: "side of a picture", size, limit: u16::MAX.into() });
+            }
+            (picture.splats, picture.count) = (first as u32, count as u32);
+            (picture.records, picture.tiles, picture.pixels) = (records as u32, tiles as u32, pixels as u32);
+            records += count;
+            tiles += picture.tile_count as usize;
+            pixels += view.camera.width as usize * view.camera.height as usize;
+            tile_picture.extend(std::iter::repeat_n(number as u32, picture.tile_count as usize));
+            shapes.push(picture);
+        }
+        for (what, size) in [("splats of all pictures", records), ("pixels of all pictures", pixels)] {
+            if size > u32::MAX as usize {
+                return Err(CudaError::TooLarge { what, size: size as u64, limit: u32::MAX.into() });
+            }
+        }
+
+        let mut groups = Vec::new();
+        let mut members = Vec::new();
+        let mut rows = 0;
+        if options.each_picture {
+            for (number, picture) in shapes.iter().enumerate() {
+                let (splats, count) = (picture.splats, picture.count);
+                groups.push(Group { splats, count, out: rows as u32, first: number as u32, pictures: 1 });
+                members.push(number as u32);
+                rows += count as usize;
+            }
+        } else {
+            for (scene, [first, count]) in scenes.iter().enumerate() {
+                let start = members.len();
+                members.extend((0..views.len() as u32).filter(|v| views[*v as usize].scene == scene));
+                groups.push(Group {
+                    splats: *first as u32,
+                    count: *count as u32,
+                    out: *first as u32,
+                    first: start as u32,
+                    pictures: (members.len() - start) as u32,
+                });
+            }
+            rows = splats.len();
+        }
+        let single = groups.iter().all(|g| g.pictures <= 1);
+        let entries = if options.entries == 0 { records * 6 + 1024 } else { options.entries };
+        let count = channels(settings) as usize;
+        Ok(Self {
+            kernels: Kernels::new(device, splats.kind, settings, single, options.cameras)?,
+            kind: splats.kind,
+            settings: *settings,
+            options,
+            rules: Rules::from(settings),
+            scenes: scenes.clone(),
+            pictures: Buffer::from_slice(device, &shapes)?,
+            tile_picture: Buffer::from_slice(device, &tile_picture)?,
+            group_count: groups.len(),
+            groups: Buffer::from_slice(device, &groups)?,
+            members: Buffer::from_slice(device, &members)?,
+            largest: scenes.iter().map(|s| s[1]).max().unwrap_or(0),
+            rows,
+            tiles,
+            records: Buffer::new(device, records * 12)?,
+            record_normals: Buffer::new(device, if count == 7 { records * 4 } else { 0 })?,
+            counts: Buffer::zeros(device, HEADER + tiles)?,
+            starts: Buffer::new(device, tiles)?,
+            cursors: Buffer::new(device, tiles)?,
+            keys: Buffer::new(device, entries)?,
+            spare: Buffer::new(device, entries)?,
+            order: Buffer::new(device, entries)?,
+            light: Buffer::new(device, pixels)?,
+            last: Buffer::new(device, pixels)?,
+            sums: Buffer::new(device, records * 8)?,
+            extras: Buffer::new(device, records * (count - 2))?,
+            rgb: Buffer::new(device, pixels * 3)?,
+            alpha: Buffer::new(device, pixels)?,
+            depth: Buffer::new(device, if settings.depth { pixels } else { 0 })?,
+            normals: Buffer::new(device, if settings.normals { pixels * 3 } else { 0 })?,
+            centers: Buffer::new(device, if options.centers { records * 2 } else { 0 })?,
+            cameras: Buffer::new(device, if options.cameras { views.len() * 12 } else { 0 })?,
+            backgrounds: Buffer::new(device, if options.cameras { views.len() * 3 } else { 0 })?,
+            shapes,
+            device: Arc::clone(device),
+        })
+    }
+
+    /// Rows that the gradients of this batch have.
+    pub fn gradient_rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Sizes, first pixel and first record of the pictures.
+    pub(super) fn places(&self) -> impl Iterator<Item = ([usize; 2], usize, usize)> + '_ {
+        self.shapes.iter().map(|p| ([p.width as usize, p.height as usize], p.pixels as usize, p.records as usize))
+    }
+
+    /// Other cameras and backgrounds for the same pictures: scenes and sizes stay.
+    ///
+    /// # Errors
+    /// [`CudaError::Usage`] when a scene or a size differs.
+    pub fn look(&mut self, views: &[View<'_>]) -> Result<(), CudaError> {
+        if views.len() != self.shapes.len() {
+            return Err(CudaError::Usage(format!("{} views for {} pictures", views.len(), self.shapes.len())));
+        }
+        for (number, (view, picture)) in views.iter().zip(&mut self.shapes).enumerate() {
+            let size = [picture.width, picture.height];
+            if [view.camera.width, view.camera.height] != size
+                || self.scenes.get(view.scene).is_none_or(|s| s[0] != picture.splats as usize)
+            {
+                return Err(CudaError::Usage(format!("picture {number} of the batch has another scene or size")));
+            }
+            let places = *picture;
+            *picture = Picture::new(view.camera, &self.settings, view.background);
+            (picture.splats, picture.count) = (places.splats, places.count);
+            (picture.records, picture.tiles, picture.pixels) = (places.records, places.tiles, places.pixels);
+        }
+        self.pictures.write(&self.shapes)
+    }
+
+    fn check(&self, splats: &Splats) -> Result<(), CudaError> {
+        if splats.kind != self.kind || splats.scenes != self.scenes {
+            return Err(CudaError::Usage("splats of another kind or number than the batch was made for".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn blend_args(&self) -> BlendArgs {
+        let or_null = |buffer: &Buffer<f32>| if buffer.is_empty() { 0 } else { buffer.pointer() };
+        BlendArgs {
+            pictures: self.pictures.pointer(),
+            tile_picture: self.tile_picture.pointer(),
+            rules: self.rules,
+            records: self.records.pointer(),
+            normals: self.record_normals.pointer(),
+            counts: self.counts.pointer() + HEADER as u64 * 4,
+            starts: self.starts.pointer(),
+            order: self.order.pointer(),
+            capacity: self.order.len().min(u32::MAX as usize) as u32,
+            pad: 0,
+            rgb: self.rgb.pointer(),
+            alpha: self.alpha.pointer(),
+            depth: or_null(&self.depth),
+            normal: or_null(&self.normals),
+            light: self.light.pointer(),
+            last: self.last.pointer(),
+        }
+    }
+
+    /// Enqueues drawing. When [`Self::needed`] is afterwards more than [`Self::room`], the pictures lack splats and the step
+    /// has to be repeated after [`Self::reserve`].
+    ///
+    /// # Errors
+    /// When the splats are not those the batch was made for, or the driver fails.
+    pub fn forward(&mut self, splats: &Splats) -> Result<(), CudaError> {
+        self.check(splats)?;
+        for plane in [&mut self.rgb, &mut self.alpha, &mut self.depth, &mut self.normals, &mut self.light] {
+            plane.poison()?;
+        }
+        self.counts.clear()?;
+        let counts = self.counts.pointer() + HEADER as u64 * 4;
+        let grid = [self.largest.div_ceil(BLOCK), self.shapes.len()];
+        let project = ProjectArgs {
+            scene: splats.pointers(),
+            pictures: self.pictures.pointer(),
+            rules: self.rules,
+            records: self.records.pointer(),
+            normals: self.record_normals.pointer(),
+            counts,
+        };
+        let tiles = TilesArgs {
+            pictures: self.pictures.pointer(),
+            rules: self.rules,
+            records: self.records.pointer(),
+            counts,
+            starts: self.starts.pointer(),
+            cursors: self.cursors.pointer(),
+            tiles: self.tiles as u32,
+            capacity: self.order.len().min(u32::MAX as usize) as u32,
+            stats: self.counts.pointer(),
+            keys: self.keys.pointer(),
+            spare: self.spare.pointer(),
+            order: self.order.pointer(),
+        };
+        // SAFETY: the layouts are those of the kernels, and `new` sized every array by the same counts
+        unsafe {
+            self.device.launch(&self.kernels.project, grid, BLOCK as u32, &project)?;
+            self.device.launch(&self.kernels.allocate, [self.tiles.div_ceil(256), 1], 256, &tiles)?;
+            self.device.launch(&self.kernels.scatter, grid, BLOCK as u32, &tiles)?;
+            self.device.launch(&self.kernels.sort, [self.tiles, 1], 128, &tiles)?;
+            self.device.launch(&self.kernels.blend, [self.tiles, 1], 128, &self.blend_args())
+        }
+    }
+
+    /// Enqueues the way back of the last [`Self::forward`], of the same splats.
+    ///
+    /// # Errors
+    /// When arrays do not belong together, or the driver fails.
+    pub fn backward(
+        &mut self,
+        splats: &Splats,
+        upstream: Planes<'_>,
+        gradients: &mut SplatGradients,
+    ) -> Result<(), CudaError> {
+        self.check(splats)?;
+        if gradients.rows != self.rows {
+            return Err(CudaError::Usage(format!("gradients of {} rows for {}", gradients.rows, self.rows)));
+        }
+        let pixels = self.alpha.len();
+        let address = |name: &str, plane: Option<&Buffer<f32>>, size: usize| match plane {
+            None => Ok(0),
+            Some(plane) if plane.len() == size => Ok(plane.pointer()),
+            Some(plane) => Err(CudaError::Usage(format!("gradient of {name}: {} values for {size}", plane.len()))),
+        };
+        let blend = BlendBackwardArgs {
+            forward: self.blend_args(),
+            rgb: address("colours", upstream.rgb, pixels * 3)?,
+            alpha: address("coverage", upstream.alpha, pixels)?,
+            depth: address("depth", upstream.depth, pixels)?,
+            normal: address("normals", upstream.normals, pixels * 3)?,
+            sums: self.sums.pointer(),
+            extras: self.extras.pointer(),
+            background: if self.options.cameras { self.backgrounds.pointer() } else { 0 },
+        };
+        let project = ProjectBackwardArgs {
+            scene: splats.pointers(),
+            pictures: self.pictures.pointer(),
+            groups: self.groups.pointer(),
+            members: self.members.pointer(),
+            rules: self.rules,
+            records: self.records.pointer(),
+            sums: self.sums.pointer(),
+            extras: self.extras.pointer(),
+            means: gradients.means.pointer(),
+            shape: gradients.shape.pointer(),
+            scales: gradients.scales.pointer(),
+            logits: gradients.logits.pointer(),
+            color: gradients.color.pointer(),
+            rest: gradients.rest.pointer(),
+            centers: if self.options.centers { self.centers.pointer() } else { 0 },
+            cameras: if self.options.cameras { self.cameras.pointer() } else { 0 },
+        };
+        gradients.poison()?;
+        self.centers.poison()?;
+        self.sums.clear()?;
+        self.extras.clear()?;
+        if self.options.cameras {
+            self.cameras.clear()?;
+            self.backgrounds.clear()?;
+        }
+        let grid = [self.largest.div_ceil(BLOCK), self.group_count];
+        // SAFETY: as in `forward`; `gradients` has the rows that the groups write
+        unsafe {
+            self.device.launch(&self.kernels.blend_backward, [self.tiles, 1], 128, &blend)?;
+            self.device.launch(&self.kernels.project_backward, grid, BLOCK as u32, &project)
+        }
+    }
+
+    /// Waits, and says how many entries the tile lists of the last [`Self::forward`] needed.
+    ///
+    /// # Errors
+    /// Whatever a kernel did wrong before.
+    pub fn needed(&self) -> Result<Needed, CudaError> {
+        Ok(Needed::from_words(&self.counts.read()?))
+    }
+
+    /// Entries that the tile lists have room for.
+    pub fn room(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Makes room for `entries` entries, and a quarter more. Captured graphs of this batch are void afterwards.
+    ///
+    /// # Errors
+    /// [`CudaError::TooLarge`] beyond 2³² − 1 entries; when memory runs out.
+    pub fn reserve(&mut self, entries: u64) -> Result<(), CudaError> {
+        if entries <= self.room() as u64 {
+            return Ok(());
+        }
+        let limit = u64::from(u32::MAX);
+        if entries > limit {
+            return Err(CudaError::TooLarge { what: "entries of the tile lists", size: entries, limit });
+        }
+        let size = (entries + entries / 4).min(limit) as usize;
+        self.keys = Buffer::new(&self.device, size)?;
+        self.spare = Buffer::new(&self.device, size)?;
+        self.order = Buffer::new(&self.device, size)?;
+        Ok(())
+    }
+
+    /// [`Self::forward`], repeated with more room until everything fits. Waits.
+    ///
+    /// # Errors
+    /// As [`Self::forward`] and [`Self::reserve`].
+    pub fn draw(&mut self, splats: &Splats) -> Result<Needed, CudaError> {
+        loop {
+            self.forward(splats)?;
+            let needed = self.needed()?;
+            if needed.entries <= self.room() as u64 {
+                return Ok(needed);
+            }
+            self.reserve(needed.entries)?;
+        }
+    }
+}

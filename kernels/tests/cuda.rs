@@ -1,0 +1,199 @@
+//! What only a device does: batches in one sequence of launches, room that grows, captured graphs; and that every kernel
+//! compiles, which needs no device.
+
+mod common;
+
+use common::{device, flat, relative};
+use gav_formats::{
+    Camera, Splats,
+    synthetic::{SHELL_SEED, shell, shell_camera, uniform},
+};
+use gav_kernels::{
+    cuda::{
+        Buffer,
+        raster::{Batch, Options, Planes, SplatGradients, View, compile_all, forward_batch},
+    },
+    raster::{self, Gradients, Scene, Settings, ShapeGradients, Shot, Upstream},
+};
+
+#[test]
+fn every_kernel_compiles() {
+    let Some(reports) = compile_all("sm_90").unwrap() else {
+        eprintln!("SKIPPED: no NVRTC; set GAV_NVRTC to it");
+        return;
+    };
+    for report in &reports {
+        println!("{report}");
+    }
+    // 1 + 36 + 144 + 24 + 24 versions
+    assert_eq!(reports.len(), 229);
+}
+
+fn noise(count: usize, seed: u64) -> Vec<f32> {
+    (0..count as u64).map(|i| (2.0 * uniform(i, seed) - 1.0) as f32).collect()
+}
+
+fn compare(name: &str, ours: &Gradients, expected: &Gradients, limit: f64) {
+    let check = |part: &str, a: Vec<f64>, b: Vec<f64>| {
+        let error = relative(a, &b);
+        println!("{name}, {part}: {error:.1e}");
+        assert!(error < limit, "{name}, {part}: {error}");
+    };
+    let list = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+    check("means", flat(&ours.means).collect(), flat(&expected.means).collect());
+    check("logits", list(&ours.opacity_logits), list(&expected.opacity_logits));
+    check("color", flat(&ours.color).collect(), flat(&expected.color).collect());
+    check("rest", list(&ours.sh_rest), list(&expected.sh_rest));
+    check("centers", flat(&ours.centers).collect(), flat(&expected.centers).collect());
+    check("background", list(&ours.background), list(&expected.background));
+    let camera = |g: &Gradients| g.camera_from_world.as_flattened().to_vec();
+    check("camera", camera(ours), camera(expected));
+    match (&ours.shape, &expected.shape) {
+        (ShapeGradients::RotationScale(q, s), ShapeGradients::RotationScale(p, t)) => {
+            check("rotations", flat(q).collect(), flat(p).collect());
+            check("scales", flat(s).collect(), flat(t).collect());
+        }
+        (ShapeGradients::Covariance(a), ShapeGradients::Covariance(b)) => {
+            check("covariances", flat(a).collect(), flat(b).collect());
+        }
+        _ => panic!("{name}: shapes of different kinds"),
+    }
+}
+
+#[test]
+fn mixed_batches_equal_the_cpu() {
+    let Some(device) = device() else { return };
+    let clouds = [shell(3000, 3, SHELL_SEED), shell(700, 1, 5), shell(5000, 3, 9), shell(1500, 0, 3)].map(|a| a.splats);
+    let cameras = [shell_camera(0, 96, 80), shell_camera(5, 33, 90), shell_camera(9, 128, 128)];
+    let mut shots = Vec::new();
+    for (s, c) in [(0, 0), (1, 1), (0, 2), (2, 1), (3, 0), (2, 2), (1, 0), (0, 1)] {
+        shots.push(Shot {
+            scene: Scene::from(&clouds[s]),
+            camera: &cameras[c],
+            background: [0.1, 0.5, 0.2 * c as f32],
+        });
+    }
+    for base in [Settings::DEFAULT, Settings::INRIA, Settings::GSPLAT, Settings::FASTER_GS] {
+        let settings = Settings { depth: true, normals: true, ..base };
+        let planes: Vec<[Vec<f32>; 4]> = shots
+            .iter()
+            .enumerate()
+            .map(|(i, shot)| {
+                let pixels = (shot.camera.width * shot.camera.height) as usize;
+                std::array::from_fn(|k| noise(pixels * [3, 1, 1, 3][k], (i * 4 + k) as u64))
+            })
+            .collect();
+        let upstream: Vec<Upstream<'_>> =
+            planes.iter().map(|[rgb, alpha, depth, normals]| Upstream { rgb, alpha, depth, normals }).collect();
+        let expected = raster::forward_batch(&shots, &settings);
+        let expected_gradients = raster::backward_batch(&expected, &shots, &upstream);
+        let mut drawn = forward_batch(&device, &shots, &settings).unwrap();
+        for (i, (ours, expected)) in drawn.images.iter().zip(&expected).enumerate() {
+            for (name, a, b) in [
+                ("rgb", &ours.rgb, &expected.image.rgb),
+                ("alpha", &ours.alpha, &expected.image.alpha),
+                ("depth", &ours.depth, &expected.image.depth),
+                ("normals", &ours.normals, &expected.image.normals),
+            ] {
+                let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert_eq!(a.len(), b.len());
+                // a pixel on the edge of 1/255 may fall either way
+                assert!(worst < 6e-3, "picture {i} {name}: {worst}");
+            }
+        }
+        for (i, (ours, expected)) in drawn.backward(&upstream).unwrap().iter().zip(&expected_gradients).enumerate() {
+            // single pixels on an edge, as above
+            compare(&format!("picture {i}"), ours, expected, 2e-3);
+        }
+    }
+}
+
+#[test]
+fn gradients_of_several_views_are_added_and_room_grows() {
+    let Some(device) = device() else { return };
+    let splats = shell(4000, 3, SHELL_SEED).splats;
+    let scene = Scene::from(&splats);
+    let cameras: Vec<Camera> = (0..5).map(|i| shell_camera(i, 112, 112)).collect();
+    let views: Vec<View<'_>> =
+        cameras.iter().map(|camera| View { scene: 0, camera, background: [0.2, 0.3, 0.4] }).collect();
+    let on_device = gav_kernels::cuda::raster::Splats::upload(&device, &[scene]).unwrap();
+    let settings = Settings::GSPLAT;
+    let options = Options { entries: 100, cameras: true, ..Options::default() };
+    let mut batch = Batch::new(&device, &on_device, &views, &settings, options).unwrap();
+
+    // too little room: said, not hidden, and nothing is written beyond it
+    batch.forward(&on_device).unwrap();
+    let needed = batch.needed().unwrap();
+    assert!(needed.entries > 100 && needed.longest > 10, "{needed:?}");
+    assert_eq!(batch.room(), 100);
+    assert_eq!(batch.draw(&on_device).unwrap(), needed);
+    assert!(batch.room() as u64 >= needed.entries);
+
+    let upstream = noise(112 * 112 * 3 * 5, 1);
+    let rgb = Buffer::from_slice(&device, &upstream).unwrap();
+    let mut gradients = SplatGradients::new(&device, on_device.kind, batch.gradient_rows()).unwrap();
+    batch.backward(&on_device, Planes { rgb: Some(&rgb), ..Planes::default() }, &mut gradients).unwrap();
+    let shots: Vec<Shot<'_>> =
+        cameras.iter().map(|camera| Shot { scene, camera, background: [0.2, 0.3, 0.4] }).collect();
+    let cpu = raster::forward_batch(&shots, &settings);
+    let parts: Vec<Upstream<'_>> = upstream.chunks(112 * 112 * 3).map(Upstream::rgb).collect();
+    let expected = raster::backward_batch(&cpu, &shots, &parts);
+    let sum = |pick: &dyn Fn(&Gradients) -> Vec<f64>| {
+        expected.iter().map(pick).reduce(|a, b| a.iter().zip(&b).map(|(a, b)| a + b).collect()).unwrap()
+    };
+    let ours = |buffer: &Buffer<f32>| buffer.read().unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
+    let scales = |g: &Gradients| match &g.shape {
+        ShapeGradients::RotationScale(_, s) => flat(s).collect(),
+        ShapeGradients::Covariance(_) => Vec::new(),
+    };
+    for (name, a, b) in [
+        ("means", ours(&gradients.means), sum(&|g| flat(&g.means).collect())),
+        ("scales", ours(&gradients.scales), sum(&scales)),
+        ("rest", ours(&gradients.rest), sum(&|g| g.sh_rest.iter().map(|v| f64::from(*v)).collect())),
+    ] {
+        let error = relative(a, &b);
+        println!("{name}: {error:.1e}");
+        assert!(error < 1e-3, "{name}: {error}");
+    }
+
+    // the same as a captured graph, from another side and back
+    let image = batch.rgb.read().unwrap();
+    let graph = device.capture(|| batch.forward(&on_device)).unwrap();
+    let turned: Vec<View<'_>> = views.iter().rev().copied().collect();
+    batch.look(&turned).unwrap();
+    graph.launch().unwrap();
+    assert_ne!(batch.rgb.read().unwrap(), image);
+    batch.look(&views).unwrap();
+    graph.launch().unwrap();
+    assert_eq!(batch.rgb.read().unwrap(), image);
+}
+
+#[test]
+fn long_lists_and_wide_splats_are_drawn_whole() {
+    let Some(device) = device() else { return };
+    // 40,000 splats in a few tiles, and some over the whole picture
+    let mut splats = shell(40_000, 0, SHELL_SEED).splats;
+    for i in 0..30 {
+        splats.log_scales[i * 1000] = [-2.0, -1.5, -3.0];
+    }
+    splats.opacity_logits.iter_mut().for_each(|o| *o -= 5.0);
+    let mut camera = shell_camera(3, 300, 200);
+    camera.focal = [60.0; 2];
+    for settings in [Settings::DEFAULT, Settings::GSPLAT] {
+        let shot = Shot { scene: Scene::from(&splats), camera: &camera, background: [0.0; 3] };
+        let expected = raster::forward_batch(&[shot], &settings).remove(0);
+        let mut ours = forward_batch(&device, &[shot], &settings).unwrap();
+        let worst = ours.images[0].rgb.iter().zip(&expected.image.rgb).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        println!("largest difference {worst:.1e}");
+        // thousands of faint splats per pixel, each of which may fall either way at 1/255
+        assert!(worst < 2e-2, "{worst}");
+        let upstream = noise(300 * 200 * 3, 4);
+        let gradients = ours.backward(&[Upstream::rgb(&upstream)]).unwrap().remove(0);
+        let expected = expected.backward(&shot.scene, &Upstream::rgb(&upstream));
+        compare("long lists", &gradients, &expected, 5e-3);
+    }
+    let empty = Splats::default();
+    let shot = Shot { scene: Scene::from(&empty), camera: &camera, background: [0.5; 3] };
+    assert!(forward_batch(&device, &[shot], &Settings::DEFAULT).unwrap().images[0].rgb.iter().all(|v| *v == 0.5));
+    assert!(forward_batch(&device, &[], &Settings::DEFAULT).unwrap().images.is_empty());
+}
