@@ -17,6 +17,7 @@ mod error;
 mod nvrtc;
 pub mod raster;
 mod report;
+pub mod rig;
 
 pub use device::{Buffer, Device, Graph, Timer};
 pub use error::CudaError;

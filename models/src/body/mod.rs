@@ -15,6 +15,7 @@
 
 mod backward;
 mod basis;
+mod device;
 mod family;
 mod groups;
 mod matrix;

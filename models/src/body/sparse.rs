@@ -43,6 +43,11 @@ impl<T: Real> SparseRows<T> {
         (&self.columns[range.clone()], &self.values[range])
     }
 
+    /// Starts of the rows with one more at the end, columns, values.
+    pub fn arrays(&self) -> (&[u32], &[u32], &[T]) {
+        (&self.starts, &self.columns, &self.values)
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.starts.len() - 1

@@ -1,5 +1,6 @@
 //! Body models against golden values (`parity` of the shared reference data) and finite differences.
 
+mod device;
 mod differences;
 mod flame;
 mod golden;

@@ -1,0 +1,115 @@
+//! Timing of posing on a device: a body of FLAME's size, and splats bound to it.
+
+use std::sync::Arc;
+
+use gav_formats::{TriangleFrame, synthetic::uniform};
+
+use super::{Binding, BindingArrays, Body, BodyArrays, GeometryBuffers, RotationForm, Rows};
+use crate::cuda::{Buffer, CudaError, Device};
+
+/// Microseconds for each pose, medians of replayed graphs.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct PoseTimes {
+    /// Poses of a batch.
+    pub poses: usize,
+    /// Splats.
+    pub splats: usize,
+    /// Body and binding, forward.
+    pub forward_us: f64,
+    /// Both, forward and backward.
+    pub both_us: f64,
+    /// Milliseconds of a batch by kernel, forward and backward, measured apart.
+    pub kernels: Vec<(&'static str, f64)>,
+}
+
+/// FLAME with teeth (5,143 vertices, 10,144 triangles, 100 expressions, 36 correctives) and `splats` splats bound to it.
+///
+/// # Errors
+/// What the device fails in.
+pub fn flame_and_binding(device: &Arc<Device>, splats: usize, poses: usize) -> Result<PoseTimes, CudaError> {
+    let (vertices, joints, turn) = (5143usize, 5usize, 71usize);
+    let noise = |count: usize, seed: u64, size: f64| -> Vec<f32> {
+        (0..count as u64).map(|i| (size * (2.0 * uniform(i, seed) - 1.0)) as f32).collect()
+    };
+    let base: Vec<[f32; 3]> = (0..vertices)
+        .map(|v| {
+            let (angle, polar) = (
+                v as f64 / turn as f64 * std::f64::consts::TAU,
+                (v as f64 + 0.5) / vertices as f64 * std::f64::consts::PI,
+            );
+            [0.1 * polar.sin() * angle.cos(), 0.1 * polar.cos(), 0.1 * polar.sin() * angle.sin()].map(|x| x as f32)
+        })
+        .collect();
+    let faces: Vec<[u32; 3]> = (0..vertices - turn - 1)
+        .flat_map(|v| [[v, v + 1, v + turn], [v + 1, v + turn + 1, v + turn]])
+        .map(|f| f.map(|v| v as u32))
+        .collect();
+    let starts: Vec<u32> = (0..=vertices as u32).map(|v| 2 * v).collect();
+    let columns: Vec<u32> = (0..vertices as u32).flat_map(|v| [v % 3, 1 + v % 4]).collect();
+    let weights = vec![0.5; 2 * vertices];
+    let regressor: Vec<u32> = (0..=joints as u32).map(|j| 20 * j).collect();
+    let placed: Vec<u32> = (0..20 * joints as u32).map(|k| k * 51).collect();
+    let arrays = BodyArrays {
+        base: &base,
+        directions: &noise(100 * 3 * vertices, 1, 1e-3),
+        correctives: &noise(36 * 3 * vertices, 2, 1e-3),
+        regressor: Rows { starts: &regressor, columns: &placed, values: &vec![0.05; 20 * joints] },
+        weights: Rows { starts: &starts, columns: &columns, values: &weights },
+        parents: &[None, Some(0), Some(1), Some(1), Some(1)],
+        order: &[0, 1, 2, 3, 4],
+        forms: &[RotationForm::AxisAngle; 5],
+    };
+    let mut body = Body::new(device, &arrays, poses)?;
+    body.expression.write(&noise(100 * poses, 3, 1.0))?;
+    body.rotations.write(&noise(9 * joints * poses, 4, 0.3))?;
+    body.translations.write(&noise(3 * poses, 5, 0.1))?;
+    let triangles: Vec<u32> = (0..splats).map(|i| (i % faces.len()) as u32).collect();
+    let binding = Binding::new(
+        device,
+        &BindingArrays {
+            frame: TriangleFrame::GaussianAvatars,
+            vertices,
+            faces: &faces,
+            corner_uvs: &[],
+            triangles: &triangles,
+            barycentrics: &[],
+        },
+        poses,
+    )?;
+    let arrays = |rows: usize, seed: u64| -> Result<[Buffer<f32>; 3], CudaError> {
+        let part = |width: usize, k: u64| Buffer::from_slice(device, &noise(width * rows, seed + k, 1.0));
+        Ok([part(3, 0)?, part(4, 1)?, part(3, 2)?])
+    };
+    let (local, posed, upstream) = (arrays(splats, 10)?, arrays(splats * poses, 20)?, arrays(splats * poses, 30)?);
+    let (by_local, by_vertices) = (arrays(splats, 40)?, Buffer::new(device, 3 * vertices * poses)?);
+    fn of(b: &[Buffer<f32>; 3]) -> GeometryBuffers<'_> {
+        GeometryBuffers { means: &b[0], rotations: &b[1], log_scales: &b[2] }
+    }
+    let forward = || -> Result<(), CudaError> {
+        body.forward(poses)?;
+        binding.forward(poses, &body.posed, &of(&local), &of(&posed))
+    };
+    let both = || -> Result<(), CudaError> {
+        forward()?;
+        binding.backward(poses, &body.posed, &of(&local), &of(&upstream), &of(&by_local), &by_vertices)?;
+        body.backward(poses, &by_vertices)
+    };
+    let time = |work: &dyn Fn() -> Result<(), CudaError>| -> Result<f64, CudaError> {
+        work()?;
+        device.synchronize()?;
+        let graph = device.capture(work)?;
+        let timer = device.timer()?;
+        let mut times = Vec::new();
+        for round in 0..60 {
+            timer.start()?;
+            graph.launch()?;
+            let ms = timer.stop()?;
+            if round >= 10 {
+                times.push(ms);
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times[times.len() / 2] * 1e3 / poses as f64)
+    };
+    Ok(PoseTimes { poses, splats, forward_us: time(&forward)?, both_us: time(&both)?, kernels: device.profile(both)? })
+}

@@ -1,0 +1,50 @@
+//! Bodies on a CUDA device: the arrays of one subject as [`gav_kernels::cuda::rig::Body`] takes them.
+
+use std::sync::Arc;
+
+use gav_kernels::cuda::{
+    CudaError, Device,
+    rig::{self, BodyArrays, RotationForm, Rows},
+};
+
+use super::{Basis, Body, Identity, SparseRows};
+
+impl Body<f32> {
+    /// Copies this body with the identity of `subject` to a device and makes room for `poses` poses. Its directions are the expression,
+    /// then the extras ([`Body::extras`]); `form` is that of every joint's rotation.
+    ///
+    /// # Errors
+    /// More joints or columns than the kernels take, and what the device fails in.
+    pub fn on_device(
+        &self,
+        device: &Arc<Device>,
+        subject: &Identity<f32>,
+        form: RotationForm,
+        poses: usize,
+    ) -> Result<rig::Body, CudaError> {
+        let arrays = BodyArrays {
+            base: &subject.vertices,
+            directions: &by_column(&self.expression, self.vertex_count()),
+            correctives: &by_column(&self.correctives, self.vertex_count()),
+            regressor: rows(&self.regressor),
+            weights: rows(&self.weights),
+            parents: &self.parents,
+            order: &self.order,
+            forms: &vec![form; self.joint_count()],
+        };
+        rig::Body::new(device, &arrays, poses)
+    }
+}
+
+fn rows(matrix: &SparseRows<f32>) -> Rows<'_> {
+    let (starts, columns, values) = matrix.arrays();
+    Rows { starts, columns, values }
+}
+
+/// Columns × V × 3.
+fn by_column(basis: &Basis<f32>, vertices: usize) -> Vec<f32> {
+    let (columns, numbers) = (basis.columns(), 3 * vertices);
+    let mut dense = vec![0.0; numbers * columns];
+    basis.write_dense(vertices, &mut dense, columns, 0);
+    (0..columns).flat_map(|k| (0..numbers).map(|i| dense[i * columns + k]).collect::<Vec<_>>()).collect()
+}
