@@ -312,10 +312,10 @@ impl Body {
         self.run(&k.skin_backward, [blocks, poses], THREADS, &arguments)?;
         self.run(&k.transforms_backward, [self.joints + 1, poses], 256, &arguments)?;
         let columns = |count: usize| [count.div_ceil(COLUMNS), poses.div_ceil(GROUP)];
-        self.run(&k.feature_backward, columns(self.features), 1024, &arguments)?;
+        self.run(&k.feature_backward, columns(self.features), 512, &arguments)?;
         self.run(&k.chain_backward, [poses, 1], 64, &arguments)?;
         self.run(&k.shaped_backward, [blocks, poses], THREADS, &arguments)?;
-        self.run(&k.expression_backward, columns(self.expressions), 1024, &arguments)
+        self.run(&k.expression_backward, columns(self.expressions), 512, &arguments)
     }
 }
 
