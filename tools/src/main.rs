@@ -7,6 +7,7 @@ mod clip;
 mod completions;
 mod convert;
 mod demo;
+mod device;
 mod diff;
 mod failure;
 mod formats;

@@ -20,7 +20,7 @@ use gav_formats::{
 
 use crate::{
     batch::record::Kind,
-    failure::refuse,
+    device::Choice,
     motion::MotionArguments,
     reading::ReadArguments,
     render::values::{Background, Size},
@@ -85,9 +85,9 @@ pub(crate) struct Arguments {
     pub picture: PictureArguments,
     #[command(flatten)]
     pub read: ReadArguments,
-    /// Where to compute; `auto` takes a GPU when this build has a rasteriser for it
-    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Running")]
-    pub device: Device,
+    /// Where to draw: auto (a GPU for many pictures, where there is one), cpu, cuda
+    #[arg(long, value_name = "DEVICE", default_value = "auto", help_heading = "Running", hide_possible_values = true)]
+    pub device: Choice,
     /// Assets worked on at the same time; views of one asset are drawn in parallel anyway [default: as memory allows, at most 4]
     #[arg(short, long, value_name = "N", help_heading = "Running", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
@@ -201,19 +201,8 @@ pub(crate) enum Sheet {
     All,
 }
 
-/// Where to compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Device {
-    Auto,
-    Cpu,
-    Cuda,
-}
-
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    if arguments.device == Device::Cuda {
-        return Err(refuse("this build has no CUDA rasteriser", "leave --device out: `auto` takes the processor"));
-    }
     let plan = plan::make(arguments)?;
     work::carry_out(arguments, plan)
 }

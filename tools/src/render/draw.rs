@@ -9,7 +9,7 @@ use std::{
 use gav_formats::{Avatar, ColorSpace, Error, RenderModel, RigBase, Splats, sink::write_file_atomically};
 use gav_kernels::{
     psnr::displayed_splats,
-    raster::{self, Settings},
+    raster::{self, Image, Settings},
 };
 use gav_models::puppet::Puppet;
 use rayon::prelude::*;
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     batch::{bars::Line, memory::Budget, place::slashes},
+    device::Painter,
     failure::Failure,
     motion::{MotionArguments, puppet},
     pictures::{
@@ -40,6 +41,9 @@ const EXPANSION: u64 = 24;
 /// Memory of a splat while it is drawn, beside that of the asset, and of a pixel with all that is made of it.
 const SPLAT_BYTES: u64 = 200;
 const PIXEL_BYTES: u64 = 64;
+
+/// Pictures that a GPU draws together: it is full, and their pixels are still few megabytes.
+const DEVICE_PICTURES: usize = 32;
 
 /// What became of one asset.
 pub(super) struct Drawn {
@@ -66,7 +70,7 @@ pub(super) fn draw(
     arguments: &Arguments,
     look: &Look,
     showing: Option<Showing>,
-    budget: &Budget,
+    (budget, painter): (&Budget, &Painter),
     line: &Line<'_>,
 ) -> Result<Drawn, Failure> {
     let mut share = budget.take(disk_bytes(&item.input).saturating_mul(EXPANSION));
@@ -104,18 +108,28 @@ pub(super) fn draw(
     let scene = Scene { avatar: &avatar, splats: &splats, motion: motion.as_ref(), look };
     let largest = shots.iter().map(|s| u64::from(s.camera.width) * u64::from(s.camera.height)).max().unwrap_or(0);
     let each = largest * PIXEL_BYTES + splats.len() as u64 * SPLAT_BYTES;
-    let together = (budget.total() / each.max(1)).clamp(1, rayon::current_num_threads() as u64) as usize;
+    let most = if matches!(painter, Painter::Cpu) { rayon::current_num_threads() } else { DEVICE_PICTURES };
+    let together = (budget.total() / each.max(1)).clamp(1, most as u64) as usize;
     let (count, mut cells) = (shots.len(), Vec::new());
     for (part, some) in shots.chunks(together).enumerate() {
         line.show(&format_args!("{}  {}/{count}", item.input.display(), part * together));
         let first = part * together;
+        let mut images: Vec<Option<Image>> = match scene.images(some, painter)? {
+            Some(images) => images.into_iter().map(Some).collect(),
+            None => some.iter().map(|_| None).collect(),
+        };
         let taken: Vec<Taken> = some
             .par_iter()
+            .zip(&mut images)
             .enumerate()
-            .map(|(k, shot)| {
+            .map(|(k, (shot, image))| {
                 let index = first + k;
                 let side = showing.filter(|_| !writes || shown.contains(&index)).map(|s| s.side);
-                output.take(&scene, shot, side)
+                let picture = match image.take() {
+                    Some(image) => scene.picture(image),
+                    None => scene.picture(scene.image(shot)?),
+                };
+                output.take(&picture, shot, side)
             })
             .collect::<Result<_, _>>()?;
         for (taken, shot) in taken.into_iter().zip(some) {
@@ -192,23 +206,58 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    fn picture(&self, shot: &Shot) -> Result<Picture, Failure> {
+    fn background(&self) -> [f32; 3] {
+        match (self.look.background, self.avatar.color_space) {
+            (Background::Transparent, _) => [0.0; 3],
+            (Background::Color(color), ColorSpace::SrgbRec709) => color,
+            (Background::Color(color), ColorSpace::LinearRec709) => color.map(linear_from_srgb),
+        }
+    }
+
+    fn settings(&self, shot: &Shot) -> Settings {
         let model = match (self.look.model, self.avatar.render_model) {
             // flat splats have no other way to be drawn
             (_, RenderModel::Surfel) => RenderModel::Surfel,
             (chosen, own) => chosen.unwrap_or(own),
         };
-        let space = self.avatar.color_space;
-        let background = match (self.look.background, space) {
-            (Background::Transparent, _) => [0.0; 3],
-            (Background::Color(color), ColorSpace::SrgbRec709) => color,
-            (Background::Color(color), ColorSpace::LinearRec709) => color.map(linear_from_srgb),
-        };
         let usual = Settings::from(model);
-        let settings = Settings { depth: self.look.extras.depth, near: shot.near.min(usual.near), ..usual };
-        let posed = self.motion.zip(shot.seconds).map(|(motion, seconds)| motion.splats(seconds)).transpose()?;
-        let image = raster::render(posed.as_ref().unwrap_or(self.splats), &shot.camera, &settings, background);
-        Ok(Picture { image, transparent: self.look.background == Background::Transparent, space })
+        Settings { depth: self.look.extras.depth, near: shot.near.min(usual.near), ..usual }
+    }
+
+    /// The splats of a moving asset as this picture shows them.
+    fn posed(&self, shot: &Shot) -> Result<Option<Splats>, Failure> {
+        self.motion.zip(shot.seconds).map(|(motion, seconds)| motion.splats(seconds)).transpose()
+    }
+
+    fn image(&self, shot: &Shot) -> Result<Image, Failure> {
+        let posed = self.posed(shot)?;
+        let splats = posed.as_ref().unwrap_or(self.splats);
+        Ok(raster::render(splats, &shot.camera, &self.settings(shot), self.background()))
+    }
+
+    /// All pictures at once where that is quicker; `None` where each is best drawn by itself.
+    fn images(&self, shots: &[Shot], painter: &Painter) -> Result<Option<Vec<Image>>, Failure> {
+        if matches!(painter, Painter::Cpu) {
+            return Ok(None);
+        }
+        let posed: Vec<Option<Splats>> = shots.par_iter().map(|shot| self.posed(shot)).collect::<Result<_, _>>()?;
+        let mut images = Vec::with_capacity(shots.len());
+        let all: Vec<(&Shot, &Option<Splats>)> = shots.iter().zip(&posed).collect();
+        // rules are those of a whole batch
+        for part in all.chunk_by(|a, b| self.settings(a.0) == self.settings(b.0)) {
+            let mut together = Vec::with_capacity(part.len());
+            for (shot, posed) in part {
+                let scene = posed.as_ref().unwrap_or(self.splats).into();
+                together.push(raster::Shot { scene, camera: &shot.camera, background: self.background() });
+            }
+            images.extend(painter.draw_together(&together, &self.settings(part[0].0))?.unwrap_or_default());
+        }
+        Ok(Some(images))
+    }
+
+    fn picture(&self, image: Image) -> Picture {
+        let transparent = self.look.background == Background::Transparent;
+        Picture { image, transparent, space: self.avatar.color_space }
     }
 }
 
@@ -275,11 +324,10 @@ impl<'a> Output<'a> {
     }
 
     /// Takes a picture and writes its own files.
-    fn take(&self, scene: &Scene<'_>, shot: &Shot, side: Option<usize>) -> Result<Taken, Failure> {
-        let picture = scene.picture(shot)?;
+    fn take(&self, picture: &Picture, shot: &Shot, side: Option<usize>) -> Result<Taken, Failure> {
         let mut files = Vec::new();
         if self.writes {
-            for (ending, encoded) in self.stills(&picture) {
+            for (ending, encoded) in self.stills(picture) {
                 let path = self.still_path(shot, ending);
                 let bytes = encoded.map_err(|message| Failure {
                     code: "ENCODER",

@@ -14,7 +14,7 @@ use gav_formats::sink::remove_leftovers;
 use serde_json::{Value, json};
 
 use super::{
-    Arguments, Device,
+    Arguments,
     draw::{Drawn, Showing, draw, write},
     plan::{Action, Item, Overview, Place, Plan, beside, targets},
 };
@@ -28,6 +28,7 @@ use crate::{
         record::{Entry, OutputState, files_state},
         report::{Report, Status},
     },
+    device::Painter,
     failure::Failure,
     pictures::{
         sheet::{Cell, compose, grid},
@@ -38,6 +39,8 @@ use crate::{
 
 /// Assets worked on at the same time: drawing uses all processors already, reading and encoding fill the gaps.
 const JOBS: usize = 4;
+/// The same when a GPU draws: reading and encoding are all that processors do, and must keep up with it.
+const DEVICE_JOBS: usize = 64;
 /// Pictures of an asset on the sheet of all, and their longest side, when there are few assets.
 const SHOWN_VIEWS: usize = 4;
 const SHOWN_SIDE: usize = 192;
@@ -60,9 +63,6 @@ pub(super) fn carry_out(arguments: &Arguments, mut plan: Plan) -> Result<ExitCod
     let mut report = Report::new(arguments.json, arguments.quiet);
     if !arguments.json && !arguments.quiet {
         plan.look.cameras.warnings.iter().for_each(|w| eprintln!("warning: {w}"));
-        if arguments.device == Device::Auto && !arguments.dry_run {
-            eprintln!("device: cpu (this build has no CUDA rasteriser)");
-        }
     }
     if arguments.dry_run {
         for item in &plan.items {
@@ -71,13 +71,19 @@ pub(super) fn carry_out(arguments: &Arguments, mut plan: Plan) -> Result<ExitCod
                 _ => planned(&mut report, item, &plan),
             }
         }
-        finish(&mut report, [0; 2], &plan);
+        finish(&mut report, [0; 2], None, &plan);
         return Ok(ExitCode::SUCCESS);
     }
     prepare(&mut plan)?;
     plan.items.iter().filter(|i| i.action == Action::Skip).for_each(|item| skipped(&mut report, item, &plan));
     let work: Vec<&Item> = plan.items.iter().filter(|i| i.action != Action::Skip).collect();
-    let jobs = arguments.jobs.map_or(processors().min(JOBS), usize::from).min(work.len());
+    let pictures = plan.look.cameras.count().map(|views| views * work.len());
+    let painter = Painter::open(arguments.device, pictures.filter(|_| !plan.look.plays))?;
+    if !arguments.json && !arguments.quiet && !work.is_empty() {
+        eprintln!("device: {}", painter.label());
+    }
+    let most = if matches!(painter, Painter::Cpu) { JOBS } else { DEVICE_JOBS };
+    let jobs = arguments.jobs.map_or(processors().min(most), usize::from).min(work.len());
     let bars = Bars::new(work.len(), jobs, arguments.quiet || arguments.json);
     let (budget, showing) = (Budget::of_this_machine(), plan.overview.is_some().then(|| showing(work.len())));
     let mut records = std::mem::take(&mut plan.records);
@@ -90,7 +96,7 @@ pub(super) fn carry_out(arguments: &Arguments, mut plan: Plan) -> Result<ExitCod
         |item| &item.input,
         |item, line| {
             let start = Instant::now();
-            let drawn = draw(item, arguments, look, showing, &budget, line)?;
+            let drawn = draw(item, arguments, look, showing, (&budget, &painter), line)?;
             let written = item.action == Action::Write && !drawn.files.is_empty();
             let output = written.then(|| files_state(&item.root, drawn.files.clone())).transpose()?;
             Ok(Done { drawn, output, seconds: start.elapsed().as_secs_f64() })
@@ -128,7 +134,7 @@ pub(super) fn carry_out(arguments: &Arguments, mut plan: Plan) -> Result<ExitCod
         }
     }
     let recorded = recorded.and(records.values_mut().try_for_each(|r| r.save(true)));
-    finish(&mut report, sums, &plan);
+    finish(&mut report, sums, Some(&painter), &plan);
     recorded?;
     Ok(if report.failures() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -262,8 +268,8 @@ fn finished(report: &mut Report, item: &Item, done: &Done, plan: &Plan) {
     say(report, Status::Done, "rendered", item, plan, json, &text);
 }
 
-fn finish(report: &mut Report, [views, bytes]: [u64; 2], plan: &Plan) {
-    let sums = json!({"views": views, "bytes": bytes, "device": "cpu", "warnings": plan.look.cameras.warnings,
+fn finish(report: &mut Report, [views, bytes]: [u64; 2], painter: Option<&Painter>, plan: &Plan) {
+    let sums = json!({"views": views, "bytes": bytes, "device": painter.map(Painter::kind), "warnings": plan.look.cameras.warnings,
         "sheet": plan.overview.as_ref().map(|o| &o.path)});
     let text = match views {
         0 => String::new(),

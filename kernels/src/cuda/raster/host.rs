@@ -32,6 +32,27 @@ struct Part {
 /// # Panics
 /// When the arrays of a scene do not belong together.
 pub fn forward_batch(device: &Arc<Device>, shots: &[Shot<'_>], settings: &Settings) -> Result<Drawn, CudaError> {
+    let options = Options { each_picture: true, cameras: true, centers: true, entries: 0 };
+    forward_with(device, shots, settings, options)
+}
+
+/// The pictures of [`forward_batch`] alone, without the memory that a way back would take.
+///
+/// # Errors
+/// As there.
+///
+/// # Panics
+/// As there.
+pub fn draw(device: &Arc<Device>, shots: &[Shot<'_>], settings: &Settings) -> Result<Vec<Image>, CudaError> {
+    Ok(forward_with(device, shots, settings, Options::default())?.images)
+}
+
+fn forward_with(
+    device: &Arc<Device>,
+    shots: &[Shot<'_>],
+    settings: &Settings,
+    options: Options,
+) -> Result<Drawn, CudaError> {
     let mut kinds: BTreeMap<(bool, Option<u8>), Vec<usize>> = BTreeMap::new();
     for (number, shot) in shots.iter().enumerate() {
         let kind = Kind::of(&shot.scene);
@@ -58,7 +79,6 @@ pub fn forward_batch(device: &Arc<Device>, shots: &[Shot<'_>], settings: &Settin
             views.push(View { scene, camera: shot.camera, background: shot.background });
         }
         let splats = Splats::upload(device, &scenes)?;
-        let options = Options { each_picture: true, cameras: true, centers: true, entries: 0 };
         let mut batch = Batch::new(device, &splats, &views, settings, options)?;
         batch.draw(&splats)?;
         let (rgb, alpha) = (batch.rgb.read()?, batch.alpha.read()?);
