@@ -65,6 +65,9 @@ pub(super) fn options(architecture: &str, defines: &[(&str, i32)]) -> Vec<String
         "-lineinfo".to_owned(),
     ];
     options.extend(defines.iter().map(|(name, value)| format!("-D{name}={value}")));
+    if let Ok(more) = std::env::var("GAV_CUDA_DEFINES") {
+        options.extend(more.split(',').filter(|d| !d.is_empty()).map(|define| format!("-D{define}")));
+    }
     options
 }
 
@@ -190,7 +193,8 @@ impl Device {
         if let (Some(list), Some((start, end))) = (profile.as_mut(), events) {
             list.push((kernel.name, start, end));
         }
-        if self.debug {
+        // a capture cannot be waited for: its launches are checked when it is replayed
+        if self.debug && !self.capturing()? {
             self.stream.synchronize().tried(kernel.name)?;
         }
         Ok(())
@@ -231,6 +235,11 @@ impl Device {
     /// True when outputs are to be poisoned: `GAV_CUDA_DEBUG`.
     pub(super) fn debug(&self) -> bool {
         self.debug
+    }
+
+    fn capturing(&self) -> Result<bool, CudaError> {
+        let status = self.stream.capture_status().tried("asking for a capture")?;
+        Ok(status != sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
     }
 
     /// A clock that runs on the device.
@@ -375,11 +384,16 @@ impl<T: DeviceRepr + ValidAsZeroBits + Clone + Default> Buffer<T> {
     /// # Errors
     /// Whatever a kernel did wrong before.
     pub fn read(&self) -> Result<Vec<T>, CudaError> {
-        if self.len == 0 {
+        self.read_first(self.len)
+    }
+
+    /// Waits, and copies the first `count` values.
+    pub(super) fn read_first(&self, count: usize) -> Result<Vec<T>, CudaError> {
+        if count == 0 {
             return Ok(Vec::new());
         }
-        let mut values = vec![T::default(); self.len];
-        self.device.stream.memcpy_dtoh(&self.slice.slice(..self.len), &mut values).tried("copying from the device")?;
+        let mut values = vec![T::default(); count];
+        self.device.stream.memcpy_dtoh(&self.slice.slice(..count), &mut values).tried("copying from the device")?;
         self.device.synchronize()?;
         Ok(values)
     }
