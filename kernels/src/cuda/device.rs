@@ -168,6 +168,22 @@ impl Device {
         threads: u32,
         args: &T,
     ) -> Result<(), CudaError> {
+        // SAFETY: by the caller
+        unsafe { self.launch_shared(kernel, grid, threads, 0, args) }
+    }
+
+    /// [`Self::launch`] with `bytes` of shared memory beyond what the kernel declares.
+    ///
+    /// # Safety
+    /// As [`Self::launch`], and `bytes` is what the kernel expects.
+    pub(super) unsafe fn launch_shared<T: DeviceRepr>(
+        &self,
+        kernel: &Kernel,
+        grid: [usize; 2],
+        threads: u32,
+        bytes: usize,
+        args: &T,
+    ) -> Result<(), CudaError> {
         if grid.contains(&0) {
             return Ok(());
         }
@@ -180,7 +196,7 @@ impl Device {
         let config = LaunchConfig {
             grid_dim: (grid[0] as u32, grid[1] as u32, 1),
             block_dim: (threads, 1, 1),
-            shared_mem_bytes: 0,
+            shared_mem_bytes: bytes as u32,
         };
         let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
         let mut launch = self.stream.launch_builder(&kernel.function);
@@ -274,6 +290,14 @@ fn keep_memory(context: &Arc<CudaContext>) -> Result<(), CudaError> {
 pub(super) struct Kernel {
     pub name: &'static str,
     pub function: CudaFunction,
+}
+
+impl Kernel {
+    /// Lets launches ask for so much shared memory; above 48 KiB a kernel has to be told.
+    pub(super) fn allow_shared(&self, bytes: usize) -> Result<(), CudaError> {
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        self.function.set_attribute(attribute, bytes as i32).tried(self.name)
+    }
 }
 
 /// A captured sequence of work.
