@@ -6,13 +6,13 @@
 // Measured: kernels/NOTES.md.
 
 extern "C" __global__ void __launch_bounds__(128) blend(const BlendArgs args) {
-    __shared__ __align__(16) Batch batch;
-    u32 tile = blockIdx.x;
+    __shared__ Batch batch;
+    u32 tile = queued(args.bins, args.queue, args.tiles, blockIdx.x);
     const Picture &picture = args.pictures[args.tile_picture[tile]];
     u32 inside = tile - picture.tiles;
     u32 left = inside % picture.columns * TILE, top = inside / picture.columns * TILE;
     u32 start = args.starts[tile];
-    u32 count = start >= args.capacity ? 0 : min(args.counts[tile], args.capacity - start);
+    u32 count = start >= args.capacity ? 0 : min(args.lengths[tile], args.capacity - start);
     Pixels p = pixels_of();
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     u32 x = left + p.x, y = top + p.y;
@@ -29,12 +29,28 @@ extern "C" __global__ void __launch_bounds__(128) blend(const BlendArgs args) {
     if (x >= picture.width || y + 2 >= picture.height) t1 = -1.0f;
 
     nothing(batch);
-    Fetched next = fetch(args, picture, start, threadIdx.x, count);
+    const u32 records_address = shared_address(batch.records);
+    // records of the next batch, and entries of the one after it
+    Fetched next[EACH];
+    u32 ahead[EACH];
+#pragma unroll
+    for (int e = 0; e < EACH; e++) {
+        u32 entry = e * 128 + threadIdx.x;
+        next[e] = fetch(args, picture.records, entry < count ? args.order[start + entry] : 0, entry < count);
+        ahead[e] = entry + BATCH < count ? args.order[start + entry + BATCH] : 0;
+    }
     for (u32 base = 0; base < count; base += BATCH) {
         // also: everyone is done with the batch before
         if (__syncthreads_and(t0 < stop && t1 < stop)) break;
-        store(batch, next, left, top, base + threadIdx.x + 1);
-        next = fetch(args, picture, start, base + BATCH + threadIdx.x, count);
+#pragma unroll
+        for (int e = 0; e < EACH; e++) {
+            u32 entry = e * 128 + threadIdx.x, touched = touched_by(next[e], left, top, threshold);
+            store(batch, next[e], entry, touched, base + entry + 1);
+            if (next[e].valid) args.touched[start + base + entry] = (u16)touched;
+            u32 after = base + BATCH + entry;
+            next[e] = fetch(args, picture.records, ahead[e], after < count);
+            ahead[e] = after + BATCH < count ? args.order[start + after + BATCH] : 0;
+        }
         __syncthreads();
         if (__all_sync(FULL, t0 < stop && t1 < stop)) continue;
 
@@ -43,32 +59,33 @@ extern "C" __global__ void __launch_bounds__(128) blend(const BlendArgs args) {
 #pragma unroll
         for (int part = 0; part < BATCH / 32; part++) {
             u32 entry = part * 32 + lane;
-            u32 reach = batch.reach[entry];
+            u32 touched = batch.touched[entry];
 #pragma unroll
             for (int group = 0; group < 4; group++) {
                 int block = ((warp >> 1) * 2 + (group >> 1)) * 4 + (warp & 1) * 2 + (group & 1);
-                u32 hit = reach >> block & 1;
+                u32 hit = touched >> block & 1;
                 u32 hits = __ballot_sync(FULL, hit);
-                if (hit) batch.lists[warp][group][counts[group] + __popc(hits & ((1u << lane) - 1))] = (u16)(entry * WORDS);
+                if (hit) batch.lists[warp][group][counts[group] + __popc(hits & ((1u << lane) - 1))] = (u16)(records_address + entry * WORDS * 4);
                 counts[group] += __popc(hits);
             }
         }
         int most = max(max(counts[0], counts[1]), max(counts[2], counts[3]));
         int mine = p.group == 0 ? counts[0] : p.group == 1 ? counts[1] : p.group == 2 ? counts[2] : counts[3];
+        u16 *list = batch.lists[warp][p.group];
+        fill_up(batch, list, mine, most);
         __syncwarp();
-        const u16 *list = batch.lists[warp][p.group];
         for (int i = 0; i < most; i += 4) {
             u16 four[4];
             *(u64 *)four = *(const u64 *)(list + i);
 #pragma unroll
             for (int u = 0; u < 4; u++) {
-                const float *r = batch.records + (i + u < mine ? four[u] : NOTHING * WORDS);
-                float4 r0 = *(const float4 *)r, r1 = *(const float4 *)(r + 4), r2 = *(const float4 *)(r + 8);
+                u32 r = four[u];
+                float4 r0 = shared4(r), r1 = shared4(r + 16), r2 = shared4(r + 32);
                 float dx = px - r0.x;
                 float2 power = powers(r0, r1.x, r1.y, dx, py0 - r0.y, py1 - r0.y);
                 bool s0 = power.x >= threshold && t0 >= stop, s1 = power.y >= threshold && t1 >= stop;
 #if CLIP
-                u32 columns = __float_as_uint(r[12]), rows = __float_as_uint(r[13]);
+                u32 columns = __float_as_uint(shared1(r + 48)), rows = __float_as_uint(shared1(r + 52));
                 bool column = x >= (columns & 0xffff) && x <= columns >> 16;
                 s0 = s0 && column && y >= (rows & 0xffff) && y <= rows >> 16;
                 s1 = s1 && column && y + 2 >= (rows & 0xffff) && y + 2 <= rows >> 16;
@@ -92,7 +109,7 @@ extern "C" __global__ void __launch_bounds__(128) blend(const BlendArgs args) {
                 channel[3] = r2.w;
 #endif
 #if CHANNELS == 7
-                channel[4] = r[12 + EXTRA]; channel[5] = r[13 + EXTRA]; channel[6] = r[14 + EXTRA];
+                channel[4] = shared1(r + 48 + EXTRA * 4); channel[5] = shared1(r + 52 + EXTRA * 4); channel[6] = shared1(r + 56 + EXTRA * 4);
 #endif
 #pragma unroll
                 for (int k = 0; k < CHANNELS; k++) {

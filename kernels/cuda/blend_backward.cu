@@ -1,10 +1,18 @@
 // Backward blending: from the gradients of a tile's pixels to what each splat of its list receives.
 //
 // The formulas are those of src/raster/blend_backward.rs. Mapping: as forward (blend.cuh), from the last splat to the first.
-// The eight lanes of a group exchange halves of their first eight sums three times (7 shuffles), after which each lane holds
-// one sum of the group and adds it to the splat's row in memory: one 32-byte request for each splat and 4 x 4 pixels.
-// Floor: instructions: entries x blocks touched / 4 x about 110 over 1.045 M warp-instructions per us.
+// The lanes of a group work on eight splats with a lane per column of pixels, leave what each pixel gives to each splat in
+// shared memory, and then take one splat each: its sums over 16 pixels need no exchange between lanes, and moments are taken
+// about the block, where coordinates are constants. A lane adds nine numbers to its splat's row, two times four at once.
+// Floor: instructions: entries x blocks touched / 4 x about 85 over 1.045 M warp-instructions per us.
 // Measured: kernels/NOTES.md.
+
+#ifndef SHARED_AROUND
+#define SHARED_AROUND 0
+#endif
+#ifndef BLOCKS
+#define BLOCKS (CHANNELS > 3 ? 3 : 4)  // per multiprocessor: the limit of registers
+#endif
 
 struct BlendBackwardArgs {
     BlendArgs forward;
@@ -14,39 +22,24 @@ struct BlendBackwardArgs {
     float *extras;      // CHANNELS - 2 per record: blue, depth, normal
     float *background;  // 3 per picture; null when not wanted
 };
-static_assert(sizeof(BlendBackwardArgs) == 208, "the size in layout.rs");
-
-// Sum over the eight lanes of a group; lane s of it gets that of v[s].
-__device__ __forceinline__ float exchange(float (&v)[8], int lane) {
-    bool upper = lane & 4;
-    float w[4], q[2];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        float other = __shfl_xor_sync(FULL, upper ? v[i] : v[i + 4], 4);
-        w[i] = (upper ? v[i + 4] : v[i]) + other;
-    }
-    upper = lane & 2;
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        float other = __shfl_xor_sync(FULL, upper ? w[i] : w[i + 2], 2);
-        q[i] = (upper ? w[i + 2] : w[i]) + other;
-    }
-    upper = lane & 1;
-    float other = __shfl_xor_sync(FULL, upper ? q[0] : q[1], 1);
-    return (upper ? q[1] : q[0]) + other;
-}
-
-__device__ __forceinline__ float group_sum(float v) {
-    v += __shfl_xor_sync(FULL, v, 4);
-    v += __shfl_xor_sync(FULL, v, 2);
-    return v + __shfl_xor_sync(FULL, v, 1);
-}
+static_assert(sizeof(BlendBackwardArgs) == 232, "the size in layout.rs");
 
 struct Behind {
     float light, behind;
     float g[CHANNELS];
     u32 last;
 };
+
+__device__ __forceinline__ void add4(float *to, float a, float b, float c, float d) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+#else
+    atomicAdd(to, a);
+    atomicAdd(to + 1, b);
+    atomicAdd(to + 2, c);
+    atomicAdd(to + 3, d);
+#endif
+}
 
 // One pixel on the way back; h is alpha dL/dalpha.
 __device__ __forceinline__ void step(
@@ -68,21 +61,31 @@ __device__ __forceinline__ void step(
     pixel.light = light;
 }
 
-extern "C" __global__ void __launch_bounds__(128) blend_backward(const BlendBackwardArgs args) {
-    __shared__ __align__(16) Batch batch;
+extern "C" __global__ void __launch_bounds__(128, BLOCKS) blend_backward(const BlendBackwardArgs args) {
+    __shared__ Batch batch;
+    // alpha dL/dalpha and weight of a lane's two pixels for eight splats of its group; the odd rows keep both ways of
+    // reading them free of bank conflicts
+    __shared__ float4 stage[4][8][33];
+#if SHARED_AROUND
+    __shared__ float4 around_of[16][17];
+#endif
+#if CHANNELS > 3
+    __shared__ float above[CHANNELS - 3][TILE * TILE];
+#endif
     __shared__ u32 deepest_of[4];
     const BlendArgs &forward = args.forward;
-    u32 tile = blockIdx.x;
+    u32 tile = queued(forward.bins, forward.queue, forward.tiles, blockIdx.x);
     u32 picture_number = forward.tile_picture[tile];
     const Picture &picture = forward.pictures[picture_number];
     u32 inside = tile - picture.tiles;
     u32 left = inside % picture.columns * TILE, top = inside / picture.columns * TILE;
     u32 start = forward.starts[tile];
-    u32 count = start >= forward.capacity ? 0 : min(forward.counts[tile], forward.capacity - start);
+    u32 count = start >= forward.capacity ? 0 : min(forward.lengths[tile], forward.capacity - start);
     Pixels p = pixels_of();
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     u32 x = left + p.x, y = top + p.y;
     float px = (float)x + 0.5f, py0 = (float)y + 0.5f, py1 = (float)(y + 2) + 0.5f;
+    float block_x = (float)(left + (p.block & 3) * 4) + 0.5f, block_y = (float)(top + (p.block >> 2) * 4) + 0.5f;
     const float threshold = forward.rules.threshold, alpha_max = forward.rules.alpha_max;
 
     Behind two[2];
@@ -136,17 +139,56 @@ extern "C" __global__ void __launch_bounds__(128) blend_backward(const BlendBack
     for (int group = 0; group < 4; group++) depth_of[group] = __shfl_sync(FULL, deep, group * 8);
     if (lane == 0) deepest_of[warp] = max(max(depth_of[0], depth_of[1]), max(depth_of[2], depth_of[3]));
     nothing(batch);
+    // gradients of the 16 pixels of the group's block: a lane will need all of them
+#if SHARED_AROUND
+    around_of[p.block][(lane & 7) * 2] = make_float4(two[0].g[0], two[0].g[1], two[0].g[2], 0.0f);
+    around_of[p.block][(lane & 7) * 2 + 1] = make_float4(two[1].g[0], two[1].g[1], two[1].g[2], 0.0f);
+#else
+    float around[TILE][3];
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+#pragma unroll
+        for (int k = 0; k < 3; k++) {
+            around[j * 2][k] = __shfl_sync(FULL, two[0].g[k], (lane & 24) + j);
+            around[j * 2 + 1][k] = __shfl_sync(FULL, two[1].g[k], (lane & 24) + j);
+        }
+#endif
+#if CHANNELS > 3
+#pragma unroll
+    for (int k = 3; k < CHANNELS; k++) {
+        above[k - 3][p.block * 16 + (lane & 7) * 2] = two[0].g[k];
+        above[k - 3][p.block * 16 + (lane & 7) * 2 + 1] = two[1].g[k];
+    }
+#endif
     __syncthreads();
     u32 deepest = max(max(deepest_of[0], deepest_of[1]), max(deepest_of[2], deepest_of[3]));
     if (deepest == 0) return;
     count = min(count, deepest);
 
     u32 base = (count - 1) / BATCH * BATCH;
-    Fetched next = fetch(forward, picture, start, base + threadIdx.x, count);
+    // records of the next batch, and entries of the one after it
+    Fetched next[EACH];
+    u32 touched[EACH], ahead[EACH];
+    const u32 records_address = shared_address(batch.records);
+#pragma unroll
+    for (int e = 0; e < EACH; e++) {
+        u32 position = base + e * 128 + threadIdx.x;
+        next[e] = fetch(forward, picture.records, position < count ? forward.order[start + position] : 0, position < count);
+        ahead[e] = base ? forward.order[start + position - BATCH] : 0;
+        touched[e] = position < count ? forward.touched[start + position] : 0;
+    }
     while (true) {
         __syncthreads();
-        store(batch, next, left, top, base + threadIdx.x + 1);
-        if (base) next = fetch(forward, picture, start, base - BATCH + threadIdx.x, count);
+#pragma unroll
+        for (int e = 0; e < EACH; e++) {
+            u32 entry = e * 128 + threadIdx.x;
+            store(batch, next[e], entry, touched[e], base + entry + 1);
+            if (base) {
+                next[e] = fetch(forward, picture.records, ahead[e], true);
+                if (base > BATCH) ahead[e] = forward.order[start + base - 2 * BATCH + entry];
+                touched[e] = forward.touched[start + base - BATCH + entry];
+            }
+        }
         __syncthreads();
 
         // lists of the warp's four groups, last splat first
@@ -154,71 +196,117 @@ extern "C" __global__ void __launch_bounds__(128) blend_backward(const BlendBack
 #pragma unroll
         for (int part = BATCH / 32 - 1; part >= 0; part--) {
             u32 entry = part * 32 + lane;
-            u32 reach = batch.reach[entry];
+            u32 touched_blocks = batch.touched[entry];
 #pragma unroll
             for (int group = 0; group < 4; group++) {
                 int block = ((warp >> 1) * 2 + (group >> 1)) * 4 + (warp & 1) * 2 + (group & 1);
-                bool hit = (reach >> block & 1) && base + entry < depth_of[group];
+                bool hit = (touched_blocks >> block & 1) && base + entry < depth_of[group];
                 u32 hits = __ballot_sync(FULL, hit);
-                if (hit) batch.lists[warp][group][counts[group] + __popc((hits >> lane) >> 1)] = (u16)(entry * WORDS);
+                if (hit) batch.lists[warp][group][counts[group] + __popc((hits >> lane) >> 1)] = (u16)(records_address + entry * WORDS * 4);
                 counts[group] += __popc(hits);
             }
         }
         int most = max(max(counts[0], counts[1]), max(counts[2], counts[3]));
         int mine = p.group == 0 ? counts[0] : p.group == 1 ? counts[1] : p.group == 2 ? counts[2] : counts[3];
+        u16 *list = batch.lists[warp][p.group];
+        fill_up(batch, list, mine, most);
         __syncwarp();
-        const u16 *list = batch.lists[warp][p.group];
-        for (int i = 0; i < most; i += 2) {
-            u16 pair[2];
-            *(u32 *)pair = *(const u32 *)(list + i);
+        for (int i = 0; i < most; i += 8) {
+            u16 eight[8];
+            *(uint4 *)eight = *(const uint4 *)(list + i);
 #pragma unroll
-            for (int u = 0; u < 2; u++) {
-                bool listed = i + u < mine;
-                const float *r = batch.records + (listed ? pair[u] : NOTHING * WORDS);
-                float4 r0 = *(const float4 *)r, r1 = *(const float4 *)(r + 4), r2 = *(const float4 *)(r + 8);
-                float dx = px - r0.x, dy0 = py0 - r0.y, dy1 = py1 - r0.y;
-                float2 power = powers(r0, r1.x, r1.y, dx, dy0, dy1);
+            for (int u = 0; u < 8; u++) {
+                // two at a time, so that one does not wait for the other
+                if ((u & 1) == 0 && i + u >= most) break;
+                u32 r = eight[u];
+                float4 r0 = shared4(r), r1 = shared4(r + 16), r2 = shared4(r + 32);
+                float dx = px - r0.x;
+                float2 power = powers(r0, r1.x, r1.y, dx, py0 - r0.y, py1 - r0.y);
                 u32 number = __float_as_uint(r2.y);
                 bool s0 = power.x >= threshold && number <= two[0].last;
                 bool s1 = power.y >= threshold && number <= two[1].last;
 #if CLIP
-                u32 columns = __float_as_uint(r[12]), rows = __float_as_uint(r[13]);
+                u32 columns = __float_as_uint(shared1(r + 48)), rows = __float_as_uint(shared1(r + 52));
                 bool column = x >= (columns & 0xffff) && x <= columns >> 16;
                 s0 = s0 && column && y >= (rows & 0xffff) && y <= rows >> 16;
                 s1 = s1 && column && y + 2 >= (rows & 0xffff) && y + 2 <= rows >> 16;
 #endif
-                // a splat of which nothing is seen here receives nothing
-                if (!__any_sync(FULL, listed && (s0 || s1))) continue;
                 float channel[CHANNELS];
                 channel[0] = r1.z; channel[1] = r1.w; channel[2] = r2.x;
 #if CHANNELS >= 4
                 channel[3] = r2.w;
 #endif
 #if CHANNELS == 7
-                channel[4] = r[12 + EXTRA]; channel[5] = r[13 + EXTRA]; channel[6] = r[14 + EXTRA];
+                channel[4] = shared1(r + 48 + EXTRA * 4); channel[5] = shared1(r + 52 + EXTRA * 4); channel[6] = shared1(r + 56 + EXTRA * 4);
 #endif
-                float h0, h1, w0, w1;
-                step(two[0], listed && s0, power.x, channel, alpha_max, h0, w0);
-                step(two[1], listed && s1, power.y, channel, alpha_max, h1, w1);
-                float v[8];
-                float hy0 = h0 * dy0, hy1 = h1 * dy1;
-                v[0] = h0 + h1;
-                v[1] = v[0] * dx;
-                v[2] = hy0 + hy1;
-                v[3] = v[1] * dx;
-                v[4] = v[2] * dx;
-                v[5] = fmaf(hy0, dy0, hy1 * dy1);
-                v[6] = fmaf(w0, two[0].g[0], w1 * two[1].g[0]);
-                v[7] = fmaf(w0, two[0].g[1], w1 * two[1].g[1]);
-                size_t record = __float_as_uint(r2.z);
-                float sum = exchange(v, lane);
-                if (listed) atomicAdd(&args.sums[record * 8 + (lane & 7)], sum);
-#pragma unroll
-                for (int k = 2; k < CHANNELS; k++) {
-                    float extra = group_sum(fmaf(w0, two[0].g[k], w1 * two[1].g[k]));
-                    if (listed && (lane & 7) == 0) atomicAdd(&args.extras[record * (CHANNELS - 2) + k - 2], extra);
-                }
+                float4 out;
+                step(two[0], s0, power.x, channel, alpha_max, out.x, out.z);
+                step(two[1], s1, power.y, channel, alpha_max, out.y, out.w);
+                stage[warp][u][lane] = out;
             }
+            __syncwarp();
+            // now each lane has one splat of its group, and all 16 pixels
+            int own = lane & 7;
+            if (i + own < mine) {
+                float4 column[8];
+#pragma unroll
+                for (int j = 0; j < 8; j++) column[j] = stage[warp][own][(lane & 24) + j];
+                float m0 = 0.0f, mx = 0.0f, my = 0.0f, mxx = 0.0f, mxy = 0.0f, myy = 0.0f;
+                float red = 0.0f, green = 0.0f, blue = 0.0f;
+#pragma unroll
+                for (int c = 0; c < 4; c++) {
+                    // rows 0 and 2 of the column lie in lane c, rows 1 and 3 in lane c + 4
+                    float h0 = column[c].x, h1 = column[c + 4].x, h2 = column[c].y, h3 = column[c + 4].y;
+                    float sum = (h0 + h1) + (h2 + h3), first = fmaf(3.0f, h3, fmaf(2.0f, h2, h1));
+                    float second = fmaf(9.0f, h3, fmaf(4.0f, h2, h1));
+                    m0 += sum;
+                    mx = fmaf((float)c, sum, mx);
+                    mxx = fmaf((float)(c * c), sum, mxx);
+                    my += first;
+                    mxy = fmaf((float)c, first, mxy);
+                    myy += second;
+                }
+#if SHARED_AROUND
+#pragma unroll
+                for (int j = 0; j < 8; j++) {
+                    float4 a = around_of[p.block][j * 2], b = around_of[p.block][j * 2 + 1];
+                    red = fmaf(column[j].z, a.x, fmaf(column[j].w, b.x, red));
+                    green = fmaf(column[j].z, a.y, fmaf(column[j].w, b.y, green));
+                    blue = fmaf(column[j].z, a.z, fmaf(column[j].w, b.z, blue));
+                }
+#else
+#pragma unroll
+                for (int j = 0; j < 8; j++) {
+                    red = fmaf(column[j].z, around[j * 2][0], fmaf(column[j].w, around[j * 2 + 1][0], red));
+                    green = fmaf(column[j].z, around[j * 2][1], fmaf(column[j].w, around[j * 2 + 1][1], green));
+                    blue = fmaf(column[j].z, around[j * 2][2], fmaf(column[j].w, around[j * 2 + 1][2], blue));
+                }
+#endif
+                u32 r = list[i + own];
+                // moments about the block's first pixel become moments about the splat's centre
+                float ox = block_x - shared1(r), oy = block_y - shared1(r + 4);
+                float sx = fmaf(ox, m0, mx), sy = fmaf(oy, m0, my);
+                float sxx = fmaf(ox, mx + sx, mxx), syy = fmaf(oy, my + sy, myy), sxy = fmaf(ox, sy, fmaf(oy, mx, mxy));
+                size_t record = __float_as_uint(shared1(r + 40));
+                float *to = args.sums + record * 8;
+                add4(to, m0, sx, sy, sxx);
+                add4(to + 4, sxy, syy, red, green);
+                float *extra = args.extras + record * (CHANNELS - 2);
+                atomicAdd(extra, blue);
+#if CHANNELS > 3
+#pragma unroll
+                for (int k = 0; k < CHANNELS - 3; k++) {
+                    float sum = 0.0f;
+#pragma unroll
+                    for (int j = 0; j < 8; j++) {
+                        sum = fmaf(column[j].z, above[k][p.block * 16 + j * 2], sum);
+                        sum = fmaf(column[j].w, above[k][p.block * 16 + j * 2 + 1], sum);
+                    }
+                    atomicAdd(extra + 1 + k, sum);
+                }
+#endif
+            }
+            __syncwarp();
         }
         if (base == 0) break;
         base -= BATCH;

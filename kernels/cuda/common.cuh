@@ -54,6 +54,23 @@ struct Stats {
     u32 pad;
 };
 
+// Tiles are worked on in the order of the length of their lists, so that the longest are not the last to finish: a bin for
+// each 48 entries, the longest lists in bin 0.
+#define BINS 32
+__device__ __forceinline__ u32 bin_of(u32 count) { return count == 0 ? BINS - 1 : BINS - 2 - min(count / 48, BINS - 2u); }
+
+// The tile at place `at` of the queue; all lanes of the warp come here together.
+__device__ __forceinline__ u32 queued(const u32 *bins, const u32 *queue, u32 tiles, u32 at) {
+    u32 lane = threadIdx.x & 31, count = bins[lane], end = count;
+    for (int d = 1; d < 32; d <<= 1) {
+        u32 other = __shfl_up_sync(FULL, end, d);
+        if (lane >= d) end += other;
+    }
+    u32 bin = __ffs(__ballot_sync(FULL, at < end)) - 1;
+    u32 start = __shfl_sync(FULL, end - count, bin);
+    return queue[bin * tiles + at - start];
+}
+
 struct Vec3 { float x, y, z; };
 
 __device__ __forceinline__ Vec3 vec(float x, float y, float z) { Vec3 v = {x, y, z}; return v; }
@@ -68,6 +85,24 @@ __device__ __forceinline__ Vec3 operator-(Vec3 a, Vec3 b) { return vec(a.x - b.x
 
 __device__ __forceinline__ bool finite(float v) { return fabsf(v) < __int_as_float(0x7f800000); }
 
+__device__ __forceinline__ float exp2_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+__device__ __forceinline__ float reciprocal_fast(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+__device__ __forceinline__ float root_fast(float x) {
+    float y;
+    asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // A record in memory: three float4.
 //   [0] centre x, y; falloff xx, 2xy    log2 alpha = log2 o + xx dx^2 + 2xy dx dy + yy dy^2
 //   [1] falloff yy; log2 opacity; red, green
@@ -77,60 +112,112 @@ __device__ __forceinline__ bool finite(float v) { return fabsf(v) < __int_as_flo
 
 __device__ __forceinline__ bool seen(u32 columns) { return (columns & 0xffffu) <= (columns >> 16); }
 
-// The largest log2 alpha of a splat over the pixel centres of a rectangle of pixels; exact but for rounding.
-__device__ __forceinline__ float highest(float4 r0, float yy, float o, float left, float top, float right, float bottom) {
-    float x0 = left + 0.5f - r0.x, x1 = right + 0.5f - r0.x, y0 = top + 0.5f - r0.y, y1 = bottom + 0.5f - r0.y;
-    // nearest point of the rectangle along each axis
-    float nx = fminf(fmaxf(0.0f, x0), x1), ny = fminf(fmaxf(0.0f, y0), y1);
-    // the quadric falls from its centre: its highest point is on the edges that face the centre
-    float dy = fminf(fmaxf(-0.5f * r0.w * nx / yy, y0), y1);
-    float dx = fminf(fmaxf(-0.5f * r0.w * ny / r0.z, x0), x1);
-    float vertical = r0.z * nx * nx + r0.w * nx * dy + yy * dy * dy;
-    float horizontal = r0.z * dx * dx + r0.w * dx * ny + yy * ny * ny;
-    if (nx == 0.0f) vertical = horizontal;
-    if (ny == 0.0f && nx != 0.0f) horizontal = vertical;
-    return o + fmaxf(vertical, horizontal);
+// The ellipse on which log2 alpha = threshold, cut into horizontal bands.
+struct Bands {
+    float slope, square, fall, tip, half;
+    bool usable;
+};
+
+// `yy` and `o` as in a record. Not usable for needles, whose falloff has lost the digits that their width hangs on.
+__device__ __forceinline__ Bands bands_of(float4 r0, float yy, float o, float threshold) {
+    Bands b;
+    // below the threshold by more than rounding
+    float level = o - threshold + 0.01f;
+    float product = r0.z * yy, quarter = 0.25f * r0.w * r0.w, gap = product - quarter;
+    float over = reciprocal_fast(r0.z);
+    b.slope = -0.5f * r0.w * over;
+    b.square = -level * over;
+    b.fall = gap * over * over;
+    b.half = root_fast(level * -r0.z * reciprocal_fast(gap));
+    b.tip = 0.5f * r0.w * root_fast(level * reciprocal_fast(-yy * gap));
+    // also false for NaN
+    b.usable = gap > 1e-3f * product && product < 1e30f && b.half < 1e6f && fabsf(b.tip) < 1e6f;
+    return b;
 }
 
-// Calls visit(tile) for the tiles that a record reaches; all lanes of the warp must come here together. A splat over many
-// tiles is spread over the lanes. `visit` also gets the lane whose splat it is.
-template <typename Visit>
-__device__ __forceinline__ void for_each_tile(
-    const Picture &picture, float threshold, float4 r0, float yy, float o, u32 columns, u32 rows, Visit visit) {
-    bool visible = seen(columns);
-    u32 c0 = (columns & 0xffffu) / TILE, c1 = (columns >> 16) / TILE;
-    u32 y0 = (rows & 0xffffu) / TILE, y1 = (rows >> 16) / TILE;
-    u32 wide = visible ? c1 - c0 + 1 : 0;
-    u32 many = visible ? wide * (y1 - y0 + 1) : 0;
-    int lane = threadIdx.x & 31;
-    // below the threshold by more than rounding
-    float limit = threshold - 0.01f;
-    if (many <= 16) {
-        for (u32 i = 0; i < many; i++) {
-            u32 c = c0 + i % wide, r = y0 + i / wide;
-            float high = highest(r0, yy, o, (float)(c * TILE), (float)(r * TILE), (float)(c * TILE + TILE - 1),
-                                 (float)(r * TILE + TILE - 1));
-            // NaN counts as reached
-            if (many == 1 || !(high < limit)) visit(picture.tiles + r * picture.columns + c, lane);
-        }
+// Reach of the ellipse to the left and to the right of its centre between two rows below its centre; false when it does
+// not come between them. A hundredth of a pixel is added against rounding.
+__device__ __forceinline__ bool band(const Bands &b, float top, float bottom, float &left, float &right) {
+    float low = fmaxf(top, -b.half), high = fminf(bottom, b.half);
+    float r = fminf(fmaxf(b.tip, low), high), l = fminf(fmaxf(-b.tip, low), high);
+    right = b.slope * r + root_fast(fmaxf(b.square - b.fall * r * r, 0.0f)) + 0.01f;
+    left = b.slope * l - root_fast(fmaxf(b.square - b.fall * l * l, 0.0f)) - 0.01f;
+    return top <= b.half + 0.01f && bottom >= -b.half - 0.01f;
+}
+
+// Words between the counters of two tiles: atomic additions to one cache line wait for each other, 8 cycles each.
+#ifndef SPREAD
+#define SPREAD 32
+#endif
+
+// Where a record's tiles are. Up to 32 tiles are a mask, row by row; more are found again.
+#define MANY 0xffffffffu
+struct Reach {
+    u32 columns, rows;  // first | last << 16, in tiles
+    u32 tiles;          // mask, MANY, or 0 when nothing is seen
+    u32 depth;          // bits that order like the depth
+};
+static_assert(sizeof(Reach) == 16, "one load");
+
+// Tiles of one row that the ellipse reaches, as a range of columns.
+__device__ __forceinline__ void columns_of(
+    const Bands &b, float4 r0, u32 row, u32 first, u32 last, u32 &from, u32 &to) {
+    float left, right, top = row * TILE + 0.5f - r0.y;
+    bool any = band(b, top, top + (TILE - 1), left, right);
+    // pixel centres lie at .5
+    float low = fmaxf(r0.x + left - 0.5f, 0.0f), high = r0.x + right - 0.5f;
+    from = max((u32)ceilf(low) / TILE, first);
+    to = high < 0.0f ? 0 : min((u32)high / TILE, last);
+    if (!any || high < 0.0f || low > high) { from = 1; to = 0; }
+}
+
+__device__ __forceinline__ u32 low_bits(u32 count) { return count >= 32 ? FULL : (1u << count) - 1; }
+
+// The tiles of a record whose spans of pixels are `columns` and `rows`.
+__device__ __forceinline__ Reach reach_of(float4 r0, float yy, float o, float threshold, u32 columns, u32 rows) {
+    Reach r;
+    r.tiles = 0;
+    if (!seen(columns)) { r.columns = r.rows = 0; return r; }
+    u32 c0 = (columns & 0xffffu) / TILE, c1 = (columns >> 16) / TILE, y0 = (rows & 0xffffu) / TILE, y1 = (rows >> 16) / TILE;
+    r.columns = c0 | c1 << 16;
+    r.rows = y0 | y1 << 16;
+    u32 wide = c1 - c0 + 1, many = wide * (y1 - y0 + 1);
+    if (many >= 32) { r.tiles = MANY; return r; }
+    r.tiles = low_bits(many);
+    if (wide == 1 || y0 == y1) return r;
+    Bands b = bands_of(r0, yy, o, threshold);
+    if (!b.usable) return r;
+    r.tiles = 0;
+    u32 shift = 0;
+    for (u32 row = y0; row <= y1; row++, shift += wide) {
+        u32 from, to;
+        columns_of(b, r0, row, c0, c1, from, to);
+        if (from <= to) r.tiles |= (low_bits(to - from + 1) << (from - c0)) << shift;
     }
-    u32 large = __ballot_sync(FULL, many > 16);
+    return r;
+}
+
+// Calls visit(tile, record of the warp's lane `from`) for splats over many tiles; all lanes of the warp come here together.
+// `load` gives a lane's record.
+template <typename Load, typename Visit>
+__device__ __forceinline__ void wide_tiles(
+    const Picture &picture, float threshold, const Reach &reach, Load load, Visit visit) {
+    u32 large = __ballot_sync(FULL, reach.tiles == MANY);
     while (large) {
         int from = __ffs(large) - 1;
         large &= large - 1;
-        float4 s0;
-        s0.x = __shfl_sync(FULL, r0.x, from);
-        s0.y = __shfl_sync(FULL, r0.y, from);
-        s0.z = __shfl_sync(FULL, r0.z, from);
-        s0.w = __shfl_sync(FULL, r0.w, from);
-        float syy = __shfl_sync(FULL, yy, from), so = __shfl_sync(FULL, o, from);
-        u32 sc = __shfl_sync(FULL, c0, from), sy = __shfl_sync(FULL, y0, from);
-        u32 swide = __shfl_sync(FULL, wide, from), smany = __shfl_sync(FULL, many, from);
-        for (u32 i = lane; i < smany; i += 32) {
-            u32 c = sc + i % swide, r = sy + i / swide;
-            float high = highest(s0, syy, so, (float)(c * TILE), (float)(r * TILE), (float)(c * TILE + TILE - 1),
-                                 (float)(r * TILE + TILE - 1));
-            if (!(high < limit)) visit(picture.tiles + r * picture.columns + c, from);
+        u32 columns = __shfl_sync(FULL, reach.columns, from), rows = __shfl_sync(FULL, reach.rows, from);
+        u32 depth = __shfl_sync(FULL, reach.depth, from);
+        float4 r0;
+        float yy, o;
+        load(from, r0, yy, o);
+        Bands b = bands_of(r0, yy, o, threshold);
+        u32 c0 = columns & 0xffffu, c1 = columns >> 16;
+        // a row of tiles for each lane; a splat of one row has as many columns
+        for (u32 row = (rows & 0xffffu) + (threadIdx.x & 31); row <= rows >> 16; row += 32) {
+            u32 first = c0, last = c1;
+            if (b.usable && c0 != c1) columns_of(b, r0, row, c0, c1, first, last);
+            for (u32 c = first; c <= last; c++) visit(picture.tiles + row * picture.columns + c, from, depth);
         }
     }
 }

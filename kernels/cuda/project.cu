@@ -1,7 +1,8 @@
 // Projection: a record for every (picture, splat), and how many entries each tile's list will have.
 //
-// Mapping: one thread per splat, blocks of 128 splats, blockIdx.y is the picture. SH coefficients come through shared
-// memory, 16 bytes a thread, while the geometry is computed.
+// Mapping: one thread per splat, blocks of 128 splats; neighbouring blocks are the same splats in different pictures, which
+// read the same parameters and count in different places. SH coefficients come through shared memory, 16 bytes a thread,
+// while the geometry is computed.
 // Floor: 236 bytes of parameters (SH degree 3) and 48 of record: 150 k splats 10 us at 4.3 TB/s.
 // Measured: kernels/NOTES.md.
 
@@ -11,14 +12,16 @@ struct ProjectArgs {
     Rules rules;
     float4 *records;   // 3 each
     float4 *normals;   // 1 each; when CHANNELS is 7
-    u32 *counts;       // per tile
+    Reach *reaches;    // 1 each
+    u32 *counts;       // per tile, SPREAD words apart
+    u32 picture_count, pad;
 };
-static_assert(sizeof(ProjectArgs) == 120, "the size in layout.rs");
+static_assert(sizeof(ProjectArgs) == 136, "the size in layout.rs");
 
 extern "C" __global__ void __launch_bounds__(128) project(const ProjectArgs args) {
-    const Picture &picture = args.pictures[blockIdx.y];
+    const Picture &picture = args.pictures[blockIdx.x % args.picture_count];
     const Rules &rules = args.rules;
-    u32 first = blockIdx.x * 128;
+    u32 first = blockIdx.x / args.picture_count * 128;
     if (first >= picture.count) return;
     u32 here = min(128u, picture.count - first);
 #if DEGREE > 0
@@ -93,11 +96,31 @@ extern "C" __global__ void __launch_bounds__(128) project(const ProjectArgs args
     float factor = -0.5f * 1.44269504f / e.determinant;
     float4 r0 = make_float4(cx, cy, e.yy * factor, -2.0f * e.xy * factor);
     float yy = e.xx * factor, o = log2f(e.opacity);
-    for_each_tile(picture, rules.threshold, r0, yy, o, columns, lines,
-                  [&](u32 tile, int) { atomicAdd(&args.counts[tile], 1u); });
+    Reach reach = reach_of(r0, yy, o, rules.threshold, columns, lines);
+    u32 bits = __float_as_uint(e.t.z);
+    reach.depth = bits >> 31 ? ~bits : bits | 0x80000000u;
+    if (reach.tiles != MANY) {
+        u32 c0 = reach.columns & 0xffffu, wide = (reach.columns >> 16) - c0 + 1;
+        u32 row = picture.tiles + (reach.rows & 0xffffu) * picture.columns + c0;
+        for (u32 rest = reach.tiles; rest; rest >>= wide, row += picture.columns)
+            for (u32 line = rest & low_bits(wide); line; line &= line - 1)
+                atomicAdd(&args.counts[(row + __ffs(line) - 1) * SPREAD], 1u);
+    }
+    wide_tiles(
+        picture, rules.threshold, reach,
+        [&](int from, float4 &s0, float &syy, float &so) {
+            s0.x = __shfl_sync(FULL, r0.x, from);
+            s0.y = __shfl_sync(FULL, r0.y, from);
+            s0.z = __shfl_sync(FULL, r0.z, from);
+            s0.w = __shfl_sync(FULL, r0.w, from);
+            syy = __shfl_sync(FULL, yy, from);
+            so = __shfl_sync(FULL, o, from);
+        },
+        [&](u32 tile, int, u32) { atomicAdd(&args.counts[tile * SPREAD], 1u); });
     if (threadIdx.x >= here) return;
 
     size_t record = (size_t)picture.records + local;
+    *(uint4 *)&args.reaches[record] = make_uint4(reach.columns, reach.rows, reach.tiles, reach.depth);
     args.records[record * 3] = r0;
     args.records[record * 3 + 1] = make_float4(yy, o, color.x, color.y);
     args.records[record * 3 + 2] = make_float4(color.z, __uint_as_float(columns), __uint_as_float(lines), e.t.z);

@@ -8,16 +8,21 @@ struct TilesArgs {
     const Picture *pictures;
     Rules rules;
     const float4 *records;
-    const u32 *counts;   // per tile
+    const Reach *reaches;
+    const u32 *counts;   // per tile, SPREAD words apart
     u32 *starts;         // per tile
-    u32 *cursors;        // per tile
+    u32 *lengths;        // per tile
+    u32 *cursors;        // per tile, SPREAD words apart: where the next entry goes
     u32 tiles;           // of all pictures
-    u32 capacity;        // entries that `keys`, `spare` and `order` hold
+    u32 picture_count;
+    u32 capacity, pad;   // entries that `keys`, `spare` and `order` hold
     Stats *stats;
+    u32 *bins;           // BINS: tiles by the length of their lists, longest first
+    u32 *queue;          // BINS x tiles
     u64 *keys, *spare;
     u32 *order;          // splats of each list in depth order
 };
-static_assert(sizeof(TilesArgs) == 120, "the size in layout.rs");
+static_assert(sizeof(TilesArgs) == 160, "the size in layout.rs");
 
 // Entries that a list has room for.
 __device__ __forceinline__ u32 listed(u32 start, u32 count, u32 capacity) {
@@ -29,7 +34,7 @@ __device__ __forceinline__ u32 listed(u32 start, u32 count, u32 capacity) {
 extern "C" __global__ void __launch_bounds__(256) allocate(const TilesArgs args) {
     u32 tile = blockIdx.x * 256 + threadIdx.x;
     int lane = threadIdx.x & 31;
-    u32 count = tile < args.tiles ? args.counts[tile] : 0;
+    u32 count = tile < args.tiles ? args.counts[tile * SPREAD] : 0;
     u32 sum = count;
     for (int d = 1; d < 32; d <<= 1) {
         u32 other = __shfl_up_sync(FULL, sum, d);
@@ -42,49 +47,82 @@ extern "C" __global__ void __launch_bounds__(256) allocate(const TilesArgs args)
         atomicMax(&args.stats->longest, longest);
     }
     base = __shfl_sync(FULL, base, 31);
+    u32 active = __ballot_sync(FULL, tile < args.tiles);
     if (tile < args.tiles) {
+        u32 bin = bin_of(count);
+        u32 peers = __match_any_sync(active, bin);
+        u32 leader = __ffs(peers) - 1, before = 0;
+        if (lane == (int)leader) before = atomicAdd(&args.bins[bin], __popc(peers));
+        before = __shfl_sync(peers, before, leader);
+        args.queue[bin * args.tiles + before + __popc(peers & ((1u << lane) - 1))] = tile;
         u64 start = base + sum - count;
-        args.starts[tile] = start < 0xffffffffull ? (u32)start : 0xffffffffu;
-        args.cursors[tile] = 0;
+        // beyond any capacity, with room for a picture's splats before 32 bits overflow
+        u32 place = start < 0xc0000000ull ? (u32)start : 0xc0000000u;
+        args.starts[tile] = place;
+        args.lengths[tile] = count;
+        args.cursors[tile * SPREAD] = place;
     }
 }
 
-// An integer that orders like the number.
-__device__ __forceinline__ u32 order_bits(float depth) {
-    u32 bits = __float_as_uint(depth);
-    return bits >> 31 ? ~bits : bits | 0x80000000u;
-}
-
-// Mapping: one thread per record, blockIdx.y is the picture. Floor: 48 bytes a record, 8 and an atomic an entry.
+// Mapping: one thread per record, blocks as in project.cu. Up to four places are asked for before the first is waited
+// for. Floor: 16 bytes a record, 8 and an atomic an entry.
 extern "C" __global__ void __launch_bounds__(128) scatter(const TilesArgs args) {
-    const Picture &picture = args.pictures[blockIdx.y];
-    u32 first = blockIdx.x * 128;
+    const Picture &picture = args.pictures[blockIdx.x % args.picture_count];
+    u32 first = blockIdx.x / args.picture_count * 128;
     if (first >= picture.count) return;
     u32 local = first + threadIdx.x;
-    bool valid = local < picture.count;
-    size_t record = (size_t)picture.records + (valid ? local : first);
-    float4 r0 = args.records[record * 3], r1 = args.records[record * 3 + 1], r2 = args.records[record * 3 + 2];
-    u32 columns = valid ? __float_as_uint(r2.y) : HIDDEN;
-    u32 depth = order_bits(r2.w);
-    for_each_tile(picture, args.rules.threshold, r0, r1.x, r1.y, columns, __float_as_uint(r2.z), [&](u32 tile, int from) {
-        // the lane that visits may not be the one whose splat it is
-        u32 lane = threadIdx.x & 31;
-        u32 splat = local - lane + from;
-        u32 bits = from == (int)lane ? depth : order_bits(args.records[((size_t)picture.records + splat) * 3 + 2].w);
-        u32 place = args.starts[tile] + atomicAdd(&args.cursors[tile], 1u);
-        if (place < args.capacity && place >= args.starts[tile]) args.keys[place] = (u64)bits << 32 | splat;
-    });
+    Reach reach;
+    reach.columns = reach.rows = reach.tiles = reach.depth = 0;
+    if (local < picture.count) {
+        uint4 r = ((const uint4 *)args.reaches)[(size_t)picture.records + local];
+        reach.columns = r.x; reach.rows = r.y; reach.tiles = r.z; reach.depth = r.w;
+    }
+    if (reach.tiles != MANY) {
+        u32 c0 = reach.columns & 0xffffu, wide = (reach.columns >> 16) - c0 + 1;
+        u32 row = picture.tiles + (reach.rows & 0xffffu) * picture.columns + c0;
+        u32 rest = reach.tiles, line = rest & low_bits(wide);
+        u64 key = (u64)reach.depth << 32 | local;
+        while (rest) {
+            u32 place[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                while (line == 0 && rest) {
+                    rest >>= wide;
+                    row += picture.columns;
+                    line = rest & low_bits(wide);
+                }
+                place[i] = FULL;
+                if (line) {
+                    place[i] = atomicAdd(&args.cursors[(row + __ffs(line) - 1) * SPREAD], 1u);
+                    line &= line - 1;
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                if (place[i] < args.capacity) args.keys[place[i]] = key;
+        }
+    }
+    wide_tiles(
+        picture, args.rules.threshold, reach,
+        [&](int from, float4 &r0, float &yy, float &o) {
+            size_t record = (size_t)picture.records + local - (threadIdx.x & 31) + from;
+            float4 r1 = args.records[record * 3 + 1];
+            r0 = args.records[record * 3];
+            yy = r1.x;
+            o = r1.y;
+        },
+        [&](u32 tile, int from, u32 depth) {
+            u32 place = atomicAdd(&args.cursors[tile * SPREAD], 1u);
+            if (place < args.capacity) args.keys[place] = (u64)depth << 32 | (local - (threadIdx.x & 31) + from);
+        });
 }
 
 #define SORT 128  // threads that sort one list
 
-__device__ __forceinline__ u64 smaller(u64 a, u64 b) { return a < b ? a : b; }
-__device__ __forceinline__ u64 larger(u64 a, u64 b) { return a < b ? b : a; }
-
-// Bitonic sort of E keys in each of SORT threads; element i lies in thread i / E. Partners are in the same thread, the same
-// warp or, for the few largest distances, reached through shared memory.
+// Bitonic sort of E numbers in each of SORT threads; element i lies in thread i / E. Partners are in the same thread, the
+// same warp or, for the few largest distances, reached through shared memory.
 template <int E>
-__device__ __forceinline__ void bitonic(u64 (&key)[E], u64 *exchange) {
+__device__ __forceinline__ void bitonic(u32 (&key)[E], u32 *exchange) {
     u32 thread = threadIdx.x;
     for (u32 k = 2; k <= SORT * E; k <<= 1) {
         u32 j = k >> 1;
@@ -97,16 +135,16 @@ __device__ __forceinline__ void bitonic(u64 (&key)[E], u64 *exchange) {
             bool least = ((thread * E & k) == 0) == (thread < partner);
 #pragma unroll
             for (int e = 0; e < E; e++) {
-                u64 other = exchange[e * SORT + partner];
-                key[e] = least ? smaller(key[e], other) : larger(key[e], other);
+                u32 other = exchange[e * SORT + partner];
+                key[e] = least ? min(key[e], other) : max(key[e], other);
             }
         }
         for (; j >= E; j >>= 1) {
             bool least = ((thread * E & k) == 0) == ((thread & (j / E)) == 0);
 #pragma unroll
             for (int e = 0; e < E; e++) {
-                u64 other = __shfl_xor_sync(FULL, key[e], j / E);
-                key[e] = least ? smaller(key[e], other) : larger(key[e], other);
+                u32 other = __shfl_xor_sync(FULL, key[e], j / E);
+                key[e] = least ? min(key[e], other) : max(key[e], other);
             }
         }
 #pragma unroll
@@ -116,30 +154,80 @@ __device__ __forceinline__ void bitonic(u64 (&key)[E], u64 *exchange) {
             for (int e = 0; e < E; e++) {
                 if (e & step) continue;
                 bool up = ((thread * E + e) & k) == 0;
-                u64 a = key[e], b = key[e | step];
-                key[e] = up ? smaller(a, b) : larger(a, b);
-                key[e | step] = up ? larger(a, b) : smaller(a, b);
+                u32 a = key[e], b = key[e | step];
+                key[e] = up ? min(a, b) : max(a, b);
+                key[e | step] = up ? max(a, b) : min(a, b);
             }
         }
     }
 }
 
+// Shared memory of a sort.
+struct Sorting {
+    u64 keys[SORT * 16];
+    u32 exchange[SORT * 16];
+    u32 bounds[2];
+};
+
+// Sorts `count` keys of memory. The depths are cut to as many leading bits as leave room for the place in the list; the
+// cut numbers are sorted, and where neighbours were cut to the same (3 lists of 100 have a pair), a thread puts them right.
 template <int E>
-__device__ __forceinline__ void sort_part(const u64 *keys, u32 count, u64 *exchange, u64 *sorted, u32 *order) {
-    u64 key[E];
+__device__ __forceinline__ void sort_part(const u64 *keys, u32 count, Sorting &s, u64 *sorted, u32 *order) {
+    const u32 place_bits = E == 1 ? 7 : E == 2 ? 8 : E == 4 ? 9 : E == 8 ? 10 : 11;
+    u32 key[E], low = FULL, high = 0;
+    if (threadIdx.x == 0) { s.bounds[0] = FULL; s.bounds[1] = 0; }
 #pragma unroll
     for (int e = 0; e < E; e++) {
         u32 i = e * SORT + threadIdx.x;
-        key[e] = i < count ? keys[i] : ~0ull;
+        if (i < count) {
+            u64 whole = keys[i];
+            s.keys[i] = whole;
+            key[e] = (u32)(whole >> 32);
+            low = min(low, key[e]);
+            high = max(high, key[e]);
+        }
     }
-    bitonic<E>(key, exchange);
+    low = __reduce_min_sync(FULL, low);
+    high = __reduce_max_sync(FULL, high);
+    __syncthreads();
+    if ((threadIdx.x & 31) == 0) {
+        atomicMin(&s.bounds[0], low);
+        atomicMax(&s.bounds[1], high);
+    }
+    __syncthreads();
+    low = s.bounds[0];
+    u32 used = 32 - __clz((s.bounds[1] - low) | 1), room = 31 - place_bits;
+    u32 shift = used > room ? used - room : 0;
 #pragma unroll
     for (int e = 0; e < E; e++) {
-        u32 i = threadIdx.x * E + e;
-        if (i < count) {
-            if (order) order[i] = (u32)key[e];
-            else sorted[i] = key[e];
+        u32 i = e * SORT + threadIdx.x;
+        key[e] = i < count ? (key[e] - low) >> shift << place_bits | i : FULL;
+    }
+    bitonic<E>(key, s.exchange);
+    __syncthreads();
+#pragma unroll
+    for (int e = 0; e < E; e++) s.exchange[threadIdx.x * E + e] = key[e];
+    __syncthreads();
+    const u32 place = (1u << place_bits) - 1;
+    for (u32 i = threadIdx.x; i < count; i += SORT) {
+        u32 cut = s.exchange[i] >> place_bits;
+        bool begins = i == 0 || s.exchange[i - 1] >> place_bits != cut;
+        // first of several that were cut to the same: insertion by the whole keys
+        if (!begins || i + 1 >= count || s.exchange[i + 1] >> place_bits != cut) continue;
+        for (u32 end = i + 1; end < count && s.exchange[end] >> place_bits == cut; end++) {
+            u32 moving = s.exchange[end], at = end;
+            while (at > i && s.keys[s.exchange[at - 1] & place] > s.keys[moving & place]) {
+                s.exchange[at] = s.exchange[at - 1];
+                at--;
+            }
+            s.exchange[at] = moving;
         }
+    }
+    __syncthreads();
+    for (u32 i = threadIdx.x; i < count; i += SORT) {
+        u64 whole = s.keys[s.exchange[i] & place];
+        if (order) order[i] = (u32)whole;
+        else sorted[i] = whole;
     }
 }
 
@@ -148,22 +236,22 @@ __device__ __forceinline__ void sort_part(const u64 *keys, u32 count, u64 *excha
 // Mapping: one block per list. Floor: 12 bytes an entry.
 // A list beyond 2048 entries is sorted in parts, which are then merged in global memory: slower, and never cut short.
 extern "C" __global__ void __launch_bounds__(SORT) sort(const TilesArgs args) {
-    __shared__ u64 exchange[LARGEST];
-    u32 tile = blockIdx.x;
+    __shared__ Sorting s;
+    u32 tile = queued(args.bins, args.queue, args.tiles, blockIdx.x);
     u32 start = args.starts[tile];
-    u32 count = listed(start, args.counts[tile], args.capacity);
+    u32 count = listed(start, args.lengths[tile], args.capacity);
     if (count == 0) return;
     u64 *keys = args.keys + start;
     u32 *order = args.order + start;
-    if (count <= SORT) return sort_part<1>(keys, count, exchange, 0, order);
-    if (count <= SORT * 2) return sort_part<2>(keys, count, exchange, 0, order);
-    if (count <= SORT * 4) return sort_part<4>(keys, count, exchange, 0, order);
-    if (count <= SORT * 8) return sort_part<8>(keys, count, exchange, 0, order);
-    if (count <= LARGEST) return sort_part<16>(keys, count, exchange, 0, order);
+    if (count <= SORT) return sort_part<1>(keys, count, s, 0, order);
+    if (count <= SORT * 2) return sort_part<2>(keys, count, s, 0, order);
+    if (count <= SORT * 4) return sort_part<4>(keys, count, s, 0, order);
+    if (count <= SORT * 8) return sort_part<8>(keys, count, s, 0, order);
+    if (count <= LARGEST) return sort_part<16>(keys, count, s, 0, order);
 
     for (u32 part = 0; part < count; part += LARGEST) {
-        // all keys of a part are in registers before any is written
-        sort_part<16>(keys + part, min(count - part, (u32)LARGEST), exchange, keys + part, 0);
+        // all keys of a part are in shared memory before any is written
+        sort_part<16>(keys + part, min(count - part, (u32)LARGEST), s, keys + part, 0);
         __syncthreads();
     }
     u64 *from = keys, *to = args.spare + start;

@@ -8,7 +8,7 @@ fn main() -> Result<(), CudaError> {
     let repeats = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(50);
     let device = Device::open(0)?;
     println!("{}", device.name()?);
-    for row in bench::raster(&device, repeats, &filter)? {
+    for row in bench::table(&device, repeats, &filter)? {
         let [low, high] = row.spread_ms;
         let [must, goal] = row.targets_ms;
         println!(

@@ -8,12 +8,15 @@
 //!
 //! - `GAV_NVRTC`: the NVRTC library, or the folder that holds it;
 //! - `GAV_CUDA_CACHE`: where compiled kernels are kept;
-//! - `GAV_CUDA_DEBUG=1`: new memory and outputs are filled with NaN, and every launch is waited for and checked.
+//! - `GAV_CUDA_DEBUG=1`: new memory and outputs are filled with NaN, and every launch is waited for and checked;
+//! - `GAV_CUDA_DEFINES=NAME=VALUE,…`: definitions for all kernels, to compare variants (`kernels/NOTES.md`).
 
+pub mod adam;
 pub mod bench;
 mod cache;
 mod device;
 mod error;
+pub mod loss;
 mod nvrtc;
 pub mod raster;
 mod report;

@@ -1,5 +1,6 @@
 //! The arithmetic of Gaussian avatars: rasterise, compare, pose. See `ARCHITECTURE.md` at the repository root.
 
+pub mod adam;
 pub mod cuda;
 pub mod losses;
 pub mod metrics;

@@ -9,10 +9,15 @@ use gav_formats::{
     synthetic::{SHELL_SEED, shell, shell_camera, uniform},
 };
 use gav_kernels::{
+    adam,
     cuda::{
         Buffer,
+        adam::{Adam, Tensor},
+        loss::{Loss, LossWeights},
         raster::{Batch, Options, Planes, SplatGradients, View, compile_all, forward_batch},
     },
+    losses::{SsimLoss, l1, ssim},
+    metrics::ImageView,
     raster::{self, Gradients, Scene, Settings, ShapeGradients, Shot, Upstream},
 };
 
@@ -25,8 +30,8 @@ fn every_kernel_compiles() {
     for report in &reports {
         println!("{report}");
     }
-    // 1 + 36 + 144 + 24 + 24 versions
-    assert_eq!(reports.len(), 229);
+    // loss and Adam, tiles, two projections and two blends, each value of each definition and one with all
+    assert_eq!(reports.len(), 2 * 2 + 2 + 10 + 12 + 2 * 7);
 }
 
 fn noise(count: usize, seed: u64) -> Vec<f32> {
@@ -196,4 +201,77 @@ fn long_lists_and_wide_splats_are_drawn_whole() {
     let shot = Shot { scene: Scene::from(&empty), camera: &camera, background: [0.5; 3] };
     assert!(forward_batch(&device, &[shot], &Settings::DEFAULT).unwrap().images[0].rgb.iter().all(|v| *v == 0.5));
     assert!(forward_batch(&device, &[], &Settings::DEFAULT).unwrap().images.is_empty());
+}
+
+#[test]
+fn l1_and_ssim_equal_the_cpu() {
+    let Some(device) = device() else { return };
+    for [width, height, channels, pictures] in
+        [[11, 11, 1, 1], [16, 12, 3, 2], [33, 130, 3, 3], [200, 54, 4, 1], [7, 5, 3, 1]]
+    {
+        let size = width * height * channels;
+        let (a, b) = (noise(size * pictures, 3), noise(size * pictures, 4));
+        let on_device = [&a, &b].map(|v| Buffer::from_slice(&device, v).unwrap());
+        let mut loss = Loss::new(&device, pictures, [width, height, channels]).unwrap();
+        for options in [(false, false), (true, false), (false, true), (true, true)] {
+            let options = SsimLoss { valid: options.0, clamp: options.1 };
+            let weights = LossWeights { l1: 0.8, ssim: -0.2, options };
+            let done = loss.backward(&on_device[0], &on_device[1], weights);
+            if options.valid && width.min(height) < 11 {
+                assert!(done.is_err());
+                continue;
+            }
+            done.unwrap();
+            let (values, gradient) = (loss.values.read().unwrap(), loss.gradient.read().unwrap());
+            for i in 0..pictures {
+                let view = |v| ImageView::new(width, height, channels, v).unwrap();
+                let (a, b) = (view(&a[i * size..][..size]), view(&b[i * size..][..size]));
+                let mut expected = vec![0.0; size];
+                let first = l1(a, b, 0.8, Some(&mut expected)).unwrap();
+                let second = ssim(a, b, options, -0.2, Some(&mut expected)).unwrap();
+                println!("{width}×{height} {options:?}: {} {first}, {} {second}", values[i * 2], values[i * 2 + 1]);
+                assert!((values[i * 2] - first).abs() < 1e-5 && (values[i * 2 + 1] - second).abs() < 1e-5);
+                let largest = expected.iter().fold(0.0f32, |m, g| m.max(g.abs()));
+                for (ours, expected) in gradient[i * size..][..size].iter().zip(&expected) {
+                    // rounding of a² − μ² in f32, as the CPU against f64
+                    assert!((ours - expected).abs() < 2e-5 * largest, "{ours} {expected} of {largest}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn adam_equals_the_cpu_on_tensors_of_any_length() {
+    let Some(device) = device() else { return };
+    let constants = adam::Adam::default();
+    let lengths = [1, 4, 1023, 5000, 3 * 700];
+    let masks: Vec<Vec<u32>> = vec![vec![], vec![], vec![], vec![], (0..700).map(|i| u32::from(i % 3 != 0)).collect()];
+    let mut values: Vec<Vec<f32>> = lengths.iter().map(|n| noise(*n, 1)).collect();
+    let gradients: Vec<Vec<f32>> = lengths.iter().map(|n| noise(*n, 2)).collect();
+    let mut on_device: Vec<_> = values.iter().map(|v| Buffer::from_slice(&device, v).unwrap()).collect();
+    let gradients_there: Vec<_> = gradients.iter().map(|v| Buffer::from_slice(&device, v).unwrap()).collect();
+    let masks_there: Vec<_> = masks.iter().map(|v| Buffer::from_slice(&device, v).unwrap()).collect();
+    let mut moments: Vec<[Vec<f32>; 2]> = lengths.iter().map(|n| [vec![0.0; *n], vec![0.0; *n]]).collect();
+    let mut ours = Adam::new(&device, constants, &lengths).unwrap();
+    for step in 1..=5 {
+        let mut tensors: Vec<adam::Tensor<'_>> = Vec::new();
+        for (i, (values, [means, squares])) in values.iter_mut().zip(&mut moments).enumerate() {
+            let rate = 0.01 * (i + 1) as f32;
+            tensors.push(adam::Tensor { values, means, squares, gradient: &gradients[i], rate, mask: &masks[i] });
+        }
+        constants.step(step, &mut tensors);
+        let mut there: Vec<Tensor<'_>> = Vec::new();
+        for (i, values) in on_device.iter_mut().enumerate() {
+            let mask = (!masks[i].is_empty()).then_some(&masks_there[i]);
+            there.push(Tensor { values, gradient: &gradients_there[i], rate: 0.01 * (i + 1) as f32, mask });
+        }
+        ours.step(&mut there).unwrap();
+    }
+    for (ours, expected) in on_device.iter().zip(&values) {
+        let ours = ours.read().unwrap();
+        let worst = ours.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // five steps of up to 0.05, each rounded
+        assert!(worst < 2e-6, "{worst}");
+    }
 }

@@ -316,7 +316,8 @@ fn the_gradient_of_a_cut_alpha_passes_or_stops_by_rule() {
         assert_eq!(stops.opacity_logits, [0.0]);
         assert_eq!(stops.centers, [[0.0; 2]]);
         assert!(passes.opacity_logits[0] != 0.0);
-        assert_eq!(stops.color, passes.color);
+        // on a device, sums over the blocks of pixels come in any order
+        assert!(relative(flat(&stops.color), &flat(&passes.color)) < 1e-5);
     }
 }
 

@@ -370,7 +370,6 @@ fn one_file_is_written_exactly_and_from_the_front() {
         (vec!["marks.gav", "-o", "x.mp4", "--size", "8x8"], "MP4 of 8 x 8"),
         (vec!["marks.gav", "-o", "x.mp4", "--alpha"], "go with single pictures"),
         (vec!["marks.gav", "-o", "x", "--cameras", "nowhere"], "no such cameras"),
-        (vec!["marks.gav", "-o", "x", "--device", "cuda"], "no CUDA rasteriser"),
         (vec!["marks.gav", ".", "-o", "x.png"], "one file, and there are 2 inputs"),
         (vec!["marks.gav", "-o", "x", "--size", "0"], "invalid value"),
         (vec!["marks.gav", "-o", "x", "--background", "blurple"], "invalid value"),
@@ -379,6 +378,31 @@ fn one_file_is_written_exactly_and_from_the_front() {
         assert!(err.contains(expected), "{arguments:?}: {err}");
     }
     assert!(!root.path().join("x").exists() && !root.path().join("x.png").exists());
+}
+
+#[test]
+fn a_gpu_draws_what_the_processor_draws() {
+    let root = tempfile::tempdir().unwrap();
+    write(&synthetic::head(4000, 3), &root.path().join("head.gav"), "gav");
+    let arguments = |device: &'static str, out: &'static str| {
+        ["head.gav", "-o", out, "--frames", "5", "--size", "96x64", "--device", device, "--alpha"]
+    };
+    let (code, out, err) = gav(root.path(), &arguments("cuda", "gpu"));
+    if code != 0 {
+        assert!(err.contains("gav doctor") && !root.path().join("gpu").exists(), "{out}{err}");
+        eprintln!("SKIPPED on CUDA: {err}");
+        return;
+    }
+    expect(root.path(), 0, &arguments("cpu", "cpu"));
+    for frame in 0..5 {
+        for name in [format!("00{frame}.png"), format!("00{frame}.alpha.png")] {
+            let [a, b] = ["gpu", "cpu"].map(|f| decode(&root.path().join(f).join("head").join(&name)));
+            assert_eq!(a.len(), b.len());
+            let far = a.iter().zip(&b).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            // sums of f32 in another order
+            assert!(far <= 1, "{name}: {far}");
+        }
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use serde::Serialize;
 
 use super::{
     Buffer, CudaError, Device,
+    adam::{Adam, Tensor},
+    loss::{Loss, LossWeights},
     raster::{Batch, Options, Planes, SplatGradients, Splats, View},
 };
 use crate::raster::{Scene, Settings};
@@ -150,12 +152,119 @@ fn time(
     Ok(summary(times))
 }
 
-/// The rasteriser's rows of the table whose names contain `filter`.
+/// The rows of the table whose names contain `filter`.
 ///
 /// # Errors
 /// When memory runs out or the driver fails.
-pub fn raster(device: &Arc<Device>, repeats: usize, filter: &str) -> Result<Vec<Row>, CudaError> {
-    CASES.iter().filter(|case| case.name.contains(filter)).map(|case| row(device, case, repeats)).collect()
+pub fn table(device: &Arc<Device>, repeats: usize, filter: &str) -> Result<Vec<Row>, CudaError> {
+    let mut rows = Vec::new();
+    for case in CASES.iter().filter(|case| case.name.contains(filter)) {
+        rows.push(row(device, case, repeats)?);
+    }
+    for (name, run) in [(STEP, step as fn(&Arc<Device>, usize) -> Result<Row, CudaError>), (LOSS, loss), (ADAM, adam)] {
+        if name.contains(filter) {
+            rows.push(run(device, repeats)?);
+        }
+    }
+    Ok(rows)
+}
+
+const STEP: &str = "whole step: render, 0.8 L1 + 0.2 (1−SSIM), backward, Adam, 150 k, 512²";
+const LOSS: &str = "L1 + SSIM fwd + bwd, 512² × 3, 8 images";
+const ADAM: &str = "Adam, 29.5 M elements";
+
+/// Numbers between 0 and 1.
+fn noise(count: usize, seed: u64) -> Vec<f32> {
+    (0..count as u64).map(|i| uniform(i, seed) as f32).collect()
+}
+
+fn finish(
+    device: &Arc<Device>,
+    repeats: usize,
+    case: &str,
+    (rival, rival_ms): (&'static str, f64),
+    targets_ms: [f64; 2],
+    mut work: impl FnMut() -> Result<(), CudaError>,
+) -> Result<Row, CudaError> {
+    work()?;
+    let kernels = profile(device, &mut work)?;
+    let (ms, spread_ms) = time(device, repeats, work)?;
+    Ok(Row { case: case.to_owned(), rival, rival_ms: Some(rival_ms), ms, spread_ms, targets_ms, kernels })
+}
+
+/// Medians of five runs by kernel.
+fn profile(
+    device: &Arc<Device>,
+    mut work: impl FnMut() -> Result<(), CudaError>,
+) -> Result<Vec<(&'static str, f64)>, CudaError> {
+    let mut kernels: Vec<(&'static str, Vec<f64>)> = Vec::new();
+    for _ in 0..5 {
+        for (i, (name, ms)) in device.profile(&mut work)?.into_iter().enumerate() {
+            if i == kernels.len() {
+                kernels.push((name, Vec::new()));
+            }
+            kernels[i].1.push(ms);
+        }
+    }
+    Ok(kernels.into_iter().map(|(name, times)| (name, summary(times).0)).collect())
+}
+
+fn step(device: &Arc<Device>, repeats: usize) -> Result<Row, CudaError> {
+    let host = shell(CASE.splats, CASE.degree, SHELL_SEED).splats;
+    let mut splats = Splats::upload(device, &[Scene::from(&host)])?;
+    let camera = shell_camera(0, CASE.side, CASE.side);
+    let views = [View { scene: 0, camera: &camera, background: [0.0; 3] }];
+    let mut batch = Batch::new(device, &splats, &views, &Settings::FASTER_GS, Options::default())?;
+    batch.draw(&splats)?;
+    let side = CASE.side as usize;
+    let photo = Buffer::from_slice(device, &noise(side * side * 3, 1))?;
+    let mut loss = Loss::new(device, 1, [side, side, 3])?;
+    let mut gradients = SplatGradients::new(device, splats.kind, batch.gradient_rows())?;
+    let lengths =
+        [&splats.means, &splats.shape, &splats.scales, &splats.logits, &splats.color, &splats.rest].map(Buffer::len);
+    let mut adam = Adam::new(device, crate::adam::Adam::default(), &lengths)?;
+    // small enough for the scene to stay what it is over all repeats
+    let rate = 1e-9;
+    let targets = [0.75, 0.42];
+    finish(device, repeats, STEP, ("Faster-GS", 0.796), targets, || {
+        batch.forward(&splats)?;
+        loss.backward(&batch.rgb, &photo, LossWeights::default())?;
+        batch.backward(&splats, Planes { rgb: Some(&loss.gradient), ..Planes::default() }, &mut gradients)?;
+        let tensor = |(values, gradient)| Tensor { values, gradient, rate, mask: None };
+        adam.step(
+            &mut [
+                (&mut splats.means, &gradients.means),
+                (&mut splats.shape, &gradients.shape),
+                (&mut splats.scales, &gradients.scales),
+                (&mut splats.logits, &gradients.logits),
+                (&mut splats.color, &gradients.color),
+                (&mut splats.rest, &gradients.rest),
+            ]
+            .map(tensor),
+        )
+    })
+}
+
+fn loss(device: &Arc<Device>, repeats: usize) -> Result<Row, CudaError> {
+    let count = 8 * 512 * 512 * 3;
+    let [a, b] = [2, 3].map(|seed| Buffer::from_slice(device, &noise(count, seed)));
+    let (a, b) = (a?, b?);
+    let mut loss = Loss::new(device, 8, [512, 512, 3])?;
+    finish(device, repeats, LOSS, ("fused-ssim", 0.356), [0.30, 0.12], || loss.backward(&a, &b, LossWeights::default()))
+}
+
+fn adam(device: &Arc<Device>, repeats: usize) -> Result<Row, CudaError> {
+    let lengths = [1_500_000, 2_000_000, 1_500_000, 500_000, 1_500_000, 22_500_000];
+    let mut values: Vec<Buffer<f32>> =
+        lengths.iter().map(|n| Buffer::from_slice(device, &noise(*n, 4))).collect::<Result<_, _>>()?;
+    let gradients: Vec<Buffer<f32>> =
+        lengths.iter().map(|n| Buffer::from_slice(device, &noise(*n, 5))).collect::<Result<_, _>>()?;
+    let mut adam = Adam::new(device, crate::adam::Adam::default(), &lengths)?;
+    finish(device, repeats, ADAM, ("Faster-GS", 0.221), [0.22, 0.205], || {
+        let tensors = values.iter_mut().zip(&gradients);
+        let tensor = |(values, gradient)| Tensor { values, gradient, rate: 1e-3, mask: None };
+        adam.step(&mut tensors.map(tensor).collect::<Vec<_>>())
+    })
 }
 
 fn row(device: &Arc<Device>, case: &Case, repeats: usize) -> Result<Row, CudaError> {
@@ -180,15 +289,7 @@ fn row(device: &Arc<Device>, case: &Case, repeats: usize) -> Result<Row, CudaErr
         if case.backward { batch.backward(&splats, planes, &mut gradients) } else { Ok(()) }
     };
     step()?;
-    let mut kernels: Vec<(&'static str, Vec<f64>)> = Vec::new();
-    for _ in 0..5 {
-        for (i, (name, ms)) in device.profile(&mut step)?.into_iter().enumerate() {
-            if i == kernels.len() {
-                kernels.push((name, Vec::new()));
-            }
-            kernels[i].1.push(ms);
-        }
-    }
+    let kernels = profile(device, &mut step)?;
     let (ms, spread) = time(device, repeats, step)?;
     let per = if case.name.contains("per ") { case.pictures as f64 } else { 1.0 };
     Ok(Row {
@@ -198,6 +299,6 @@ fn row(device: &Arc<Device>, case: &Case, repeats: usize) -> Result<Row, CudaErr
         ms: ms / per,
         spread_ms: spread.map(|s| s / per),
         targets_ms: case.targets_ms,
-        kernels: kernels.into_iter().map(|(name, times)| (name, summary(times).0 / per)).collect(),
+        kernels: kernels.into_iter().map(|(name, ms)| (name, ms / per)).collect(),
     })
 }

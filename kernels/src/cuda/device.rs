@@ -65,6 +65,9 @@ pub(super) fn options(architecture: &str, defines: &[(&str, i32)]) -> Vec<String
         "-lineinfo".to_owned(),
     ];
     options.extend(defines.iter().map(|(name, value)| format!("-D{name}={value}")));
+    if let Ok(more) = std::env::var("GAV_CUDA_DEFINES") {
+        options.extend(more.split(',').filter(|d| !d.is_empty()).map(|define| format!("-D{define}")));
+    }
     options
 }
 
@@ -165,6 +168,22 @@ impl Device {
         threads: u32,
         args: &T,
     ) -> Result<(), CudaError> {
+        // SAFETY: by the caller
+        unsafe { self.launch_shared(kernel, grid, threads, 0, args) }
+    }
+
+    /// [`Self::launch`] with `bytes` of shared memory beyond what the kernel declares.
+    ///
+    /// # Safety
+    /// As [`Self::launch`], and `bytes` is what the kernel expects.
+    pub(super) unsafe fn launch_shared<T: DeviceRepr>(
+        &self,
+        kernel: &Kernel,
+        grid: [usize; 2],
+        threads: u32,
+        bytes: usize,
+        args: &T,
+    ) -> Result<(), CudaError> {
         if grid.contains(&0) {
             return Ok(());
         }
@@ -177,7 +196,7 @@ impl Device {
         let config = LaunchConfig {
             grid_dim: (grid[0] as u32, grid[1] as u32, 1),
             block_dim: (threads, 1, 1),
-            shared_mem_bytes: 0,
+            shared_mem_bytes: bytes as u32,
         };
         let mut profile = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
         let mut launch = self.stream.launch_builder(&kernel.function);
@@ -190,7 +209,8 @@ impl Device {
         if let (Some(list), Some((start, end))) = (profile.as_mut(), events) {
             list.push((kernel.name, start, end));
         }
-        if self.debug {
+        // a capture cannot be waited for: its launches are checked when it is replayed
+        if self.debug && !self.capturing()? {
             self.stream.synchronize().tried(kernel.name)?;
         }
         Ok(())
@@ -233,6 +253,11 @@ impl Device {
         self.debug
     }
 
+    fn capturing(&self) -> Result<bool, CudaError> {
+        let status = self.stream.capture_status().tried("asking for a capture")?;
+        Ok(status != sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
+    }
+
     /// A clock that runs on the device.
     ///
     /// # Errors
@@ -265,6 +290,14 @@ fn keep_memory(context: &Arc<CudaContext>) -> Result<(), CudaError> {
 pub(super) struct Kernel {
     pub name: &'static str,
     pub function: CudaFunction,
+}
+
+impl Kernel {
+    /// Lets launches ask for so much shared memory; above 48 KiB a kernel has to be told.
+    pub(super) fn allow_shared(&self, bytes: usize) -> Result<(), CudaError> {
+        let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        self.function.set_attribute(attribute, bytes as i32).tried(self.name)
+    }
 }
 
 /// A captured sequence of work.
@@ -375,11 +408,16 @@ impl<T: DeviceRepr + ValidAsZeroBits + Clone + Default> Buffer<T> {
     /// # Errors
     /// Whatever a kernel did wrong before.
     pub fn read(&self) -> Result<Vec<T>, CudaError> {
-        if self.len == 0 {
+        self.read_first(self.len)
+    }
+
+    /// Waits, and copies the first `count` values.
+    pub(super) fn read_first(&self, count: usize) -> Result<Vec<T>, CudaError> {
+        if count == 0 {
             return Ok(Vec::new());
         }
-        let mut values = vec![T::default(); self.len];
-        self.device.stream.memcpy_dtoh(&self.slice.slice(..self.len), &mut values).tried("copying from the device")?;
+        let mut values = vec![T::default(); count];
+        self.device.stream.memcpy_dtoh(&self.slice.slice(..count), &mut values).tried("copying from the device")?;
         self.device.synchronize()?;
         Ok(values)
     }

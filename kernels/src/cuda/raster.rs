@@ -15,6 +15,6 @@ mod splats;
 
 pub use batch::{Batch, Options, Planes, View};
 pub use host::{Drawn, draw, forward_batch};
-pub use kernels::{KERNELS, compile_all};
+pub use kernels::compile_all;
 pub use layout::Needed;
 pub use splats::{Kind, SplatGradients, Splats};

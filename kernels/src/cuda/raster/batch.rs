@@ -55,8 +55,17 @@ pub struct Planes<'a> {
 /// Splats that one block of the projection kernels works on.
 const BLOCK: usize = 128;
 
-/// Words before the counts of the tiles: [`Needed`].
-const HEADER: usize = 4;
+/// Bins of tiles by the length of their lists; as in `common.cuh`.
+const BINS: usize = 32;
+
+/// Words between the counters of two tiles, as in `common.cuh`.
+const SPREAD: usize = 32;
+
+/// Most entries that lists can have: places are 32-bit numbers, with room for counting beyond.
+const ENTRIES: u64 = 0xc000_0000;
+
+/// Words before the counts of the tiles: [`Needed`] and the bins.
+const HEADER: usize = 4 + BINS;
 
 /// Pictures of scenes of one kind, with all the memory that drawing them takes.
 pub struct Batch {
@@ -79,8 +88,12 @@ pub struct Batch {
     tiles: usize,
     records: Buffer<f32>,
     record_normals: Buffer<f32>,
+    reaches: Buffer<u32>,
+    queue: Buffer<u32>,
+    touched: Buffer<u16>,
     counts: Buffer<u32>,
     starts: Buffer<u32>,
+    lengths: Buffer<u32>,
     cursors: Buffer<u32>,
     keys: Buffer<u64>,
     spare: Buffer<u64>,
@@ -171,6 +184,7 @@ impl Batch {
         }
         let single = groups.iter().all(|g| g.pictures <= 1);
         let entries = if options.entries == 0 { records * 6 + 1024 } else { options.entries };
+        let entries = entries.min(ENTRIES as usize);
         let count = channels(settings) as usize;
         Ok(Self {
             kernels: Kernels::new(device, splats.kind, settings, single, options.cameras)?,
@@ -189,9 +203,13 @@ impl Batch {
             tiles,
             records: Buffer::new(device, records * 12)?,
             record_normals: Buffer::new(device, if count == 7 { records * 4 } else { 0 })?,
-            counts: Buffer::zeros(device, HEADER + tiles)?,
+            reaches: Buffer::new(device, records * 4)?,
+            queue: Buffer::new(device, tiles * BINS)?,
+            touched: Buffer::new(device, entries)?,
+            counts: Buffer::zeros(device, HEADER + tiles * SPREAD)?,
             starts: Buffer::new(device, tiles)?,
-            cursors: Buffer::new(device, tiles)?,
+            lengths: Buffer::new(device, tiles)?,
+            cursors: Buffer::new(device, tiles * SPREAD)?,
             keys: Buffer::new(device, entries)?,
             spare: Buffer::new(device, entries)?,
             order: Buffer::new(device, entries)?,
@@ -259,11 +277,14 @@ impl Batch {
             rules: self.rules,
             records: self.records.pointer(),
             normals: self.record_normals.pointer(),
-            counts: self.counts.pointer() + HEADER as u64 * 4,
+            lengths: self.lengths.pointer(),
             starts: self.starts.pointer(),
             order: self.order.pointer(),
-            capacity: self.order.len().min(u32::MAX as usize) as u32,
-            pad: 0,
+            capacity: self.order.len() as u32,
+            tiles: self.tiles as u32,
+            bins: self.counts.pointer() + 16,
+            queue: self.queue.pointer(),
+            touched: self.touched.pointer(),
             rgb: self.rgb.pointer(),
             alpha: self.alpha.pointer(),
             depth: or_null(&self.depth),
@@ -285,25 +306,34 @@ impl Batch {
         }
         self.counts.clear()?;
         let counts = self.counts.pointer() + HEADER as u64 * 4;
-        let grid = [self.largest.div_ceil(BLOCK), self.shapes.len()];
+        let grid = [self.largest.div_ceil(BLOCK) * self.shapes.len(), 1];
         let project = ProjectArgs {
             scene: splats.pointers(),
             pictures: self.pictures.pointer(),
             rules: self.rules,
             records: self.records.pointer(),
             normals: self.record_normals.pointer(),
+            reaches: self.reaches.pointer(),
             counts,
+            picture_count: self.shapes.len() as u32,
+            pad: 0,
         };
         let tiles = TilesArgs {
             pictures: self.pictures.pointer(),
             rules: self.rules,
             records: self.records.pointer(),
+            reaches: self.reaches.pointer(),
             counts,
             starts: self.starts.pointer(),
+            lengths: self.lengths.pointer(),
             cursors: self.cursors.pointer(),
             tiles: self.tiles as u32,
-            capacity: self.order.len().min(u32::MAX as usize) as u32,
+            picture_count: self.shapes.len() as u32,
+            capacity: self.order.len() as u32,
+            pad: 0,
             stats: self.counts.pointer(),
+            bins: self.counts.pointer() + 16,
+            queue: self.queue.pointer(),
             keys: self.keys.pointer(),
             spare: self.spare.pointer(),
             order: self.order.pointer(),
@@ -387,7 +417,7 @@ impl Batch {
     /// # Errors
     /// Whatever a kernel did wrong before.
     pub fn needed(&self) -> Result<Needed, CudaError> {
-        Ok(Needed::from_words(&self.counts.read()?))
+        Ok(Needed::from_words(&self.counts.read_first(HEADER)?))
     }
 
     /// Entries that the tile lists have room for.
@@ -398,19 +428,19 @@ impl Batch {
     /// Makes room for `entries` entries, and a quarter more. Captured graphs of this batch are void afterwards.
     ///
     /// # Errors
-    /// [`CudaError::TooLarge`] beyond 2³² − 1 entries; when memory runs out.
+    /// [`CudaError::TooLarge`] beyond 3 · 2³⁰ entries; when memory runs out.
     pub fn reserve(&mut self, entries: u64) -> Result<(), CudaError> {
         if entries <= self.room() as u64 {
             return Ok(());
         }
-        let limit = u64::from(u32::MAX);
-        if entries > limit {
-            return Err(CudaError::TooLarge { what: "entries of the tile lists", size: entries, limit });
+        if entries > ENTRIES {
+            return Err(CudaError::TooLarge { what: "entries of the tile lists", size: entries, limit: ENTRIES });
         }
-        let size = (entries + entries / 4).min(limit) as usize;
+        let size = (entries + entries / 4).min(ENTRIES) as usize;
         self.keys = Buffer::new(&self.device, size)?;
         self.spare = Buffer::new(&self.device, size)?;
         self.order = Buffer::new(&self.device, size)?;
+        self.touched = Buffer::new(&self.device, size)?;
         Ok(())
     }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        CudaError, Device,
+        CudaError, Device, adam,
         device::{Kernel, Source, options, text},
+        loss,
         nvrtc::Nvrtc,
     },
     splats::Kind,
@@ -26,8 +27,10 @@ const BLEND_BACKWARD: [(&str, &str); 3] = [COMMON, source!("blend.cuh"), source!
 const PROJECT_BACKWARD: [(&str, &str); 4] =
     [COMMON, source!("sh.cuh"), source!("ellipse.cuh"), source!("project_backward.cu")];
 
-/// Sources of the rasteriser, by the kernel they are for.
-pub const KERNELS: [(&str, &[(&str, &str)]); 5] = [
+/// Sources, by the kernel they are for.
+const KERNELS: [(&str, &[(&str, &str)]); 7] = [
+    ("loss", &loss::SOURCE),
+    ("adam", &adam::SOURCE),
     ("project", &PROJECT),
     ("tiles", &TILES),
     ("blend", &BLEND),
@@ -101,31 +104,32 @@ pub fn compile_all(architecture: &str) -> Result<Option<Vec<String>>, CudaError>
     let Ok(nvrtc) = Nvrtc::find() else { return Ok(None) };
     let mut reports = Vec::new();
     for (name, parts) in KERNELS {
-        let mut versions: Vec<Vec<(&str, i32)>> = vec![Vec::new()];
-        let mut each = |key: &'static str, values: &[i32]| {
-            versions = versions
-                .iter()
-                .flat_map(|v| values.iter().map(move |value| [v.as_slice(), &[(key, *value)]].concat()))
-                .collect();
-        };
-        match name {
-            "project" | "project_backward" => {
-                each("DEGREE", &[-1, 0, 1, 2, 3, 4]);
-                each("COVARIANCE", &[0, 1]);
-                each("CHANNELS", &[3, 4, 7]);
-                if name == "project_backward" {
-                    each("SINGLE", &[0, 1]);
-                    each("CAMERA", &[0, 1]);
-                }
-            }
+        // every value of every definition at least once, beside the usual values of the others
+        let choices: &[(&str, &[i32])] = match name {
+            "project" => &[("DEGREE", &[3, -1, 0, 1, 2, 4]), ("COVARIANCE", &[0, 1]), ("CHANNELS", &[3, 4, 7])],
+            "project_backward" => &[
+                ("DEGREE", &[3, -1, 0, 1, 2, 4]),
+                ("COVARIANCE", &[0, 1]),
+                ("CHANNELS", &[3, 4, 7]),
+                ("SINGLE", &[1, 0]),
+                ("CAMERA", &[0, 1]),
+            ],
             "blend" | "blend_backward" => {
-                each("CHANNELS", &[3, 4, 7]);
-                each("CLIP", &[0, 1]);
-                each("DROP", &[0, 1]);
-                each("PASSES", &[0, 1]);
+                &[("CHANNELS", &[3, 4, 7]), ("CLIP", &[0, 1]), ("DROP", &[0, 1]), ("PASSES", &[1, 0])]
             }
-            _ => {}
+            _ => &[],
+        };
+        let usual: Vec<(&str, i32)> = choices.iter().map(|(key, values)| (*key, values[0])).collect();
+        let mut versions = vec![usual.clone()];
+        for (i, (_, values)) in choices.iter().enumerate() {
+            for value in &values[1..] {
+                let mut version = usual.clone();
+                version[i].1 = *value;
+                versions.push(version);
+            }
         }
+        // the heaviest
+        versions.push(choices.iter().map(|(key, values)| (*key, values[values.len() - 1])).collect());
         for defines in versions {
             let mut options = options(architecture, &defines);
             options.push("--ptxas-options=-v".to_owned());

@@ -146,7 +146,10 @@ pub(super) struct ProjectArgs {
     pub rules: Rules,
     pub records: u64,
     pub normals: u64,
+    pub reaches: u64,
     pub counts: u64,
+    pub picture_count: u32,
+    pub pad: u32,
 }
 
 #[repr(C)]
@@ -155,12 +158,18 @@ pub(super) struct TilesArgs {
     pub pictures: u64,
     pub rules: Rules,
     pub records: u64,
+    pub reaches: u64,
     pub counts: u64,
     pub starts: u64,
+    pub lengths: u64,
     pub cursors: u64,
     pub tiles: u32,
+    pub picture_count: u32,
     pub capacity: u32,
+    pub pad: u32,
     pub stats: u64,
+    pub bins: u64,
+    pub queue: u64,
     pub keys: u64,
     pub spare: u64,
     pub order: u64,
@@ -174,11 +183,14 @@ pub(super) struct BlendArgs {
     pub rules: Rules,
     pub records: u64,
     pub normals: u64,
-    pub counts: u64,
+    pub lengths: u64,
     pub starts: u64,
     pub order: u64,
     pub capacity: u32,
-    pub pad: u32,
+    pub tiles: u32,
+    pub bins: u64,
+    pub queue: u64,
+    pub touched: u64,
     pub rgb: u64,
     pub alpha: u64,
     pub depth: u64,
@@ -242,10 +254,10 @@ mod tests {
         // each number is asserted in the kernels as well
         assert_eq!(size_of::<Picture>(), 172);
         assert_eq!(size_of::<Rules>(), 40);
-        assert_eq!(size_of::<ProjectArgs>(), 120);
-        assert_eq!(size_of::<TilesArgs>(), 120);
-        assert_eq!(size_of::<BlendArgs>(), 152);
-        assert_eq!(size_of::<BlendBackwardArgs>(), 208);
+        assert_eq!(size_of::<ProjectArgs>(), 136);
+        assert_eq!(size_of::<TilesArgs>(), 160);
+        assert_eq!(size_of::<BlendArgs>(), 176);
+        assert_eq!(size_of::<BlendBackwardArgs>(), 232);
         assert_eq!(size_of::<ProjectBackwardArgs>(), 200);
     }
 }
