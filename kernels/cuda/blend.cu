@@ -5,14 +5,17 @@
 // Floor: instructions: entries x blocks touched / 4 x 34 over 1.045 M warp-instructions per us.
 // Measured: kernels/NOTES.md.
 
-extern "C" __global__ void __launch_bounds__(128) blend(const BlendArgs args) {
+#ifndef BLEND_BLOCKS
+#define BLEND_BLOCKS (CHANNELS > 3 ? 4 : 6)  // per multiprocessor
+#endif
+
+extern "C" __global__ void __launch_bounds__(128, BLEND_BLOCKS) blend(const BlendArgs args) {
     __shared__ Batch batch;
-    u32 tile = queued(args.bins, args.queue, args.tiles, blockIdx.x);
-    const Picture &picture = args.pictures[args.tile_picture[tile]];
-    u32 inside = tile - picture.tiles;
+    Work work = queued(args.bins, args.queue, args.tiles, blockIdx.x);
+    const Picture &picture = args.pictures[work.picture];
+    u32 inside = work.tile - picture.tiles;
     u32 left = inside % picture.columns * TILE, top = inside / picture.columns * TILE;
-    u32 start = args.starts[tile];
-    u32 count = start >= args.capacity ? 0 : min(args.lengths[tile], args.capacity - start);
+    u32 start = work.start, count = work.count;
     Pixels p = pixels_of();
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     u32 x = left + p.x, y = top + p.y;
@@ -59,6 +62,7 @@ extern "C" __global__ void __launch_bounds__(128) blend(const BlendArgs args) {
 #pragma unroll
         for (int part = 0; part < BATCH / 32; part++) {
             u32 entry = part * 32 + lane;
+            if (base + part * 32 >= count) break;
             u32 touched = batch.touched[entry];
 #pragma unroll
             for (int group = 0; group < 4; group++) {

@@ -18,20 +18,20 @@
 
 struct BlendArgs {
     const Picture *pictures;
-    const u32 *tile_picture;  // picture of each tile
     Rules rules;
     const float4 *records;
     const float4 *normals;
-    const u32 *lengths, *starts, *order;
-    u32 capacity, tiles;
-    const u32 *bins, *queue;
+    const u32 *order;
+    u32 tiles, pad;
+    const u32 *bins;
+    const uint4 *queue;
     u16 *touched;  // per entry: blocks of 4 x 4 pixels of its tile that the splat touches; forward writes, backward reads
     // of all pictures, one after the other
     float *rgb, *alpha, *depth, *normal;
     float *light;  // what passes each pixel
     u32 *last;     // one more than the position in its list of the last splat blended
 };
-static_assert(sizeof(BlendArgs) == 176, "the size in layout.rs");
+static_assert(sizeof(BlendArgs) == 152, "the size in layout.rs");
 
 struct __align__(16) Batch {
     float records[(BATCH + 1) * WORDS];

@@ -22,7 +22,7 @@ struct BlendBackwardArgs {
     float *extras;      // CHANNELS - 2 per record: blue, depth, normal
     float *background;  // 3 per picture; null when not wanted
 };
-static_assert(sizeof(BlendBackwardArgs) == 232, "the size in layout.rs");
+static_assert(sizeof(BlendBackwardArgs) == 208, "the size in layout.rs");
 
 struct Behind {
     float light, behind;
@@ -74,13 +74,12 @@ extern "C" __global__ void __launch_bounds__(128, BLOCKS) blend_backward(const B
 #endif
     __shared__ u32 deepest_of[4];
     const BlendArgs &forward = args.forward;
-    u32 tile = queued(forward.bins, forward.queue, forward.tiles, blockIdx.x);
-    u32 picture_number = forward.tile_picture[tile];
+    Work work = queued(forward.bins, forward.queue, forward.tiles, blockIdx.x);
+    u32 picture_number = work.picture;
     const Picture &picture = forward.pictures[picture_number];
-    u32 inside = tile - picture.tiles;
+    u32 inside = work.tile - picture.tiles;
     u32 left = inside % picture.columns * TILE, top = inside / picture.columns * TILE;
-    u32 start = forward.starts[tile];
-    u32 count = start >= forward.capacity ? 0 : min(forward.lengths[tile], forward.capacity - start);
+    u32 start = work.start, count = work.count;
     Pixels p = pixels_of();
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     u32 x = left + p.x, y = top + p.y;
@@ -196,6 +195,7 @@ extern "C" __global__ void __launch_bounds__(128, BLOCKS) blend_backward(const B
 #pragma unroll
         for (int part = BATCH / 32 - 1; part >= 0; part--) {
             u32 entry = part * 32 + lane;
+            if (base + part * 32 >= count) continue;
             u32 touched_blocks = batch.touched[entry];
 #pragma unroll
             for (int group = 0; group < 4; group++) {

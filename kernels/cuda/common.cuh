@@ -59,8 +59,13 @@ struct Stats {
 #define BINS 32
 __device__ __forceinline__ u32 bin_of(u32 count) { return count == 0 ? BINS - 1 : BINS - 2 - min(count / 48, BINS - 2u); }
 
-// The tile at place `at` of the queue; all lanes of the warp come here together.
-__device__ __forceinline__ u32 queued(const u32 *bins, const u32 *queue, u32 tiles, u32 at) {
+// A tile's list and picture.
+struct Work {
+    u32 tile, picture, start, count;
+};
+
+// What is at place `at` of the queue; all lanes of the warp come here together.
+__device__ __forceinline__ Work queued(const u32 *bins, const uint4 *queue, u32 tiles, u32 at) {
     u32 lane = threadIdx.x & 31, count = bins[lane], end = count;
     for (int d = 1; d < 32; d <<= 1) {
         u32 other = __shfl_up_sync(FULL, end, d);
@@ -68,7 +73,9 @@ __device__ __forceinline__ u32 queued(const u32 *bins, const u32 *queue, u32 til
     }
     u32 bin = __ffs(__ballot_sync(FULL, at < end)) - 1;
     u32 start = __shfl_sync(FULL, end - count, bin);
-    return queue[bin * tiles + at - start];
+    uint4 w = queue[(size_t)bin * tiles + at - start];
+    Work work = {w.x, w.y, w.z, w.w};
+    return work;
 }
 
 struct Vec3 { float x, y, z; };

@@ -20,6 +20,9 @@ typedef unsigned int u32;
 #define ACROSS 8                 // pixels of a piece of a row
 #define DOWN 7                   // pixels of a piece of a column
 #define FILTERED (WIDE + 1)
+#define LOADS ((ROWS * COLUMNS + 255) / 256)
+// beyond the last filtered plane, shared memory has two rows more: the last piece of a column reads them for pixels that are
+// not there
 
 struct LossArgs {
     const float *a, *b;      // pictures, height x width x channels
@@ -62,12 +65,25 @@ extern "C" __global__ void __launch_bounds__(256) ssim_slopes(const LossArgs arg
 #pragma unroll
     for (int k = 0; k < 11; k++) w[k] = args.window[k];
 
-    for (u32 i = threadIdx.x; i < ROWS * COLUMNS; i += 256) {
-        int row = i / COLUMNS, column = i % COLUMNS, y = p.top + row - RADIUS, x = p.left + column - RADIUS;
-        bool inside = x >= 0 && x < width && y >= 0 && y < height;
-        size_t at = p.base + ((size_t)y * width + x) * args.channels + p.channel;
-        in_a[row * PITCH + column] = inside ? args.a[at] : 0.0f;
-        in_b[row * PITCH + column] = inside ? args.b[at] : 0.0f;
+    {
+        // all loads are on their way before the first is waited for
+        float a[LOADS], b[LOADS];
+#pragma unroll
+        for (int n = 0; n < LOADS; n++) {
+            int i = n * 256 + threadIdx.x, y = p.top + i / COLUMNS - RADIUS, x = p.left + i % COLUMNS - RADIUS;
+            bool inside = x >= 0 && x < width && y >= 0 && y < height && i < ROWS * COLUMNS;
+            size_t at = p.base + ((size_t)y * width + x) * args.channels + p.channel;
+            a[n] = inside ? args.a[at] : 0.0f;
+            b[n] = inside ? args.b[at] : 0.0f;
+        }
+#pragma unroll
+        for (int n = 0; n < LOADS; n++) {
+            int i = n * 256 + threadIdx.x, to = i / COLUMNS * PITCH + i % COLUMNS;
+            if (i < ROWS * COLUMNS) {
+                in_a[to] = a[n];
+                in_b[to] = b[n];
+            }
+        }
     }
     __syncthreads();
     {
@@ -101,7 +117,6 @@ extern "C" __global__ void __launch_bounds__(256) ssim_slopes(const LossArgs arg
     for (int k = 0; k < DOWN; k++) out[0][k] = out[1][k] = out[2][k] = out[3][k] = out[4][k] = 0.0f;
 #pragma unroll
     for (int i = 0; i < DOWN + 10; i++) {
-        if (piece + i >= ROWS) break;
 #pragma unroll
         for (int m = 0; m < 5; m++) {
             float v = filtered[(m * ROWS + piece + i) * FILTERED + column];
@@ -129,9 +144,9 @@ extern "C" __global__ void __launch_bounds__(256) ssim_slopes(const LossArgs arg
             if (s22 < 0.0f) s22 = 0.0f;
         }
         float A = m1 * m1 + m2 * m2 + 1e-4f, B = s11 + s22 + 9e-4f, C = 2.0f * m1 * m2 + 1e-4f, D = 2.0f * s12 + 9e-4f;
-        float inverse = 1.0f / (A * B), value = C * D * inverse;
-        float by_variance = -follows * value / B;
-        float by_mean = 2.0f * m2 * (D - C) * inverse - 2.0f * m1 * (value / A + by_variance);
+        float over_a = 1.0f / A, over_b = 1.0f / B, inverse = over_a * over_b, value = C * D * inverse;
+        float by_variance = -follows * value * over_b;
+        float by_mean = 2.0f * m2 * (D - C) * inverse - 2.0f * m1 * (value * over_a + by_variance);
         float by_covariance = 2.0f * C * inverse;
         if (args.clamp && !(value >= -1.0f && value <= 1.0f)) {
             value = value > 1.0f ? 1.0f : value < -1.0f ? -1.0f : value;
@@ -172,12 +187,23 @@ extern "C" __global__ void __launch_bounds__(256) ssim_gradient(const LossArgs a
 #pragma unroll
     for (int k = 0; k < 11; k++) w[k] = args.window[k];
     size_t plane = ((size_t)p.picture * args.channels + p.channel) * 3 * p.pixels;
-    for (u32 i = threadIdx.x; i < ROWS * COLUMNS; i += 256) {
-        int row = i / COLUMNS, column = i % COLUMNS, y = p.top + row - RADIUS, x = p.left + column - RADIUS;
-        bool inside = x >= 0 && x < width && y >= 0 && y < height;
-        size_t at = plane + (size_t)y * width + x;
+    {
+        float v[3][LOADS];
 #pragma unroll
-        for (int m = 0; m < 3; m++) slopes[(m * ROWS + row) * PITCH + column] = inside ? args.slopes[at + m * p.pixels] : 0.0f;
+        for (int n = 0; n < LOADS; n++) {
+            int i = n * 256 + threadIdx.x, y = p.top + i / COLUMNS - RADIUS, x = p.left + i % COLUMNS - RADIUS;
+            bool inside = x >= 0 && x < width && y >= 0 && y < height && i < ROWS * COLUMNS;
+            size_t at = plane + (size_t)y * width + x;
+#pragma unroll
+            for (int m = 0; m < 3; m++) v[m][n] = inside ? args.slopes[at + m * p.pixels] : 0.0f;
+        }
+#pragma unroll
+        for (int n = 0; n < LOADS; n++) {
+            int i = n * 256 + threadIdx.x, to = i / COLUMNS * PITCH + i % COLUMNS;
+#pragma unroll
+            for (int m = 0; m < 3; m++)
+                if (i < ROWS * COLUMNS) slopes[m * ROWS * PITCH + to] = v[m][n];
+        }
     }
     __syncthreads();
     {
@@ -201,12 +227,21 @@ extern "C" __global__ void __launch_bounds__(256) ssim_gradient(const LossArgs a
     }
     __syncthreads();
     int column = threadIdx.x % WIDE, piece = threadIdx.x / WIDE * DOWN;
+    int x = p.left + column;
+    float a[DOWN], b[DOWN];
+#pragma unroll
+    for (int k = 0; k < DOWN; k++) {
+        int y = p.top + piece + k;
+        bool inside = piece + k < HIGH && y < height && x < width;
+        size_t at = p.base + ((size_t)y * width + x) * args.channels + p.channel;
+        a[k] = inside ? args.a[at] : 0.0f;
+        b[k] = inside ? args.b[at] : 0.0f;
+    }
     float out[3][DOWN];
 #pragma unroll
     for (int k = 0; k < DOWN; k++) out[0][k] = out[1][k] = out[2][k] = 0.0f;
 #pragma unroll
     for (int i = 0; i < DOWN + 10; i++) {
-        if (piece + i >= ROWS) break;
 #pragma unroll
         for (int m = 0; m < 3; m++) {
             float v = filtered[(m * ROWS + piece + i) * FILTERED + column];
@@ -216,15 +251,14 @@ extern "C" __global__ void __launch_bounds__(256) ssim_gradient(const LossArgs a
         }
     }
     const float scale = args.l1 / ((float)width * (float)height * (float)args.channels);
-    int x = p.left + column;
 #pragma unroll
     for (int k = 0; k < DOWN; k++) {
         int row = piece + k, y = p.top + row;
         if (row >= HIGH || y >= height || x >= width) continue;
         size_t at = p.base + ((size_t)y * width + x) * args.channels + p.channel;
-        float a = args.a[at], b = args.b[at], d = a - b;
+        float d = a[k] - b[k];
         // 0 and NaN stay what they are
         float sign = d > 0.0f ? 1.0f : d < 0.0f ? -1.0f : d;
-        args.gradient[at] = fmaf(scale, sign, fmaf(2.0f * a, out[1][k], fmaf(b, out[2][k], out[0][k])));
+        args.gradient[at] = fmaf(scale, sign, fmaf(2.0f * a[k], out[1][k], fmaf(b[k], out[2][k], out[0][k])));
     }
 }

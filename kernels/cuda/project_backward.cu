@@ -72,7 +72,7 @@ extern "C" __global__ void __launch_bounds__(128) project_backward(const Project
 #pragma unroll
     for (int k = 0; k < REST; k++) d_rest[k] = 0.0f;
 #endif
-    arrived();
+    if (group.pictures == 0) arrived();
 #endif
     bool lit = false;
 
@@ -81,14 +81,20 @@ extern "C" __global__ void __launch_bounds__(128) project_backward(const Project
         const Picture &picture = args.pictures[number];
         size_t record = (size_t)picture.records + local;
         float4 r1 = args.records[record * 3 + 1], r2 = args.records[record * 3 + 2];
+        float4 sa = ((const float4 *)args.sums)[record * 2], sb = ((const float4 *)args.sums)[record * 2 + 1];
+        float extra[CHANNELS - 2];
+#pragma unroll
+        for (int k = 0; k < CHANNELS - 2; k++) extra[k] = args.extras[record * (CHANNELS - 2) + k];
+#if DEGREE > 0
+        // everything that comes from memory is on its way by now
+        if (member == 0) arrived();
+#endif
         bool drawn = inside && seen(__float_as_uint(r2.y));
         Vec3 d_w[3] = {vec(0.0f, 0.0f, 0.0f), vec(0.0f, 0.0f, 0.0f), vec(0.0f, 0.0f, 0.0f)};
         Vec3 d_t = d_w[0], d_offset = d_w[0];
         float center_x = 0.0f, center_y = 0.0f;
         if (drawn) {
             lit = true;
-            float4 sa = ((const float4 *)args.sums)[record * 2], sb = ((const float4 *)args.sums)[record * 2 + 1];
-            const float *extra = args.extras + record * (CHANNELS - 2);
             Ellipse e = ellipse_of(picture, rules, mean, opacity, shape);
             float s0 = sa.x, sx = sa.y, sy = sa.z, sxx = sa.w, sxy = sb.x, syy = sb.y;
             // h sums to the gradient of ln o

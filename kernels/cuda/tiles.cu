@@ -10,24 +10,18 @@ struct TilesArgs {
     const float4 *records;
     const Reach *reaches;
     const u32 *counts;   // per tile, SPREAD words apart
-    u32 *starts;         // per tile
-    u32 *lengths;        // per tile
+    const u32 *tile_picture;  // picture of each tile
     u32 *cursors;        // per tile, SPREAD words apart: where the next entry goes
     u32 tiles;           // of all pictures
     u32 picture_count;
     u32 capacity, pad;   // entries that `keys`, `spare` and `order` hold
     Stats *stats;
     u32 *bins;           // BINS: tiles by the length of their lists, longest first
-    u32 *queue;          // BINS x tiles
+    uint4 *queue;        // BINS x tiles of Work
     u64 *keys, *spare;
     u32 *order;          // splats of each list in depth order
 };
-static_assert(sizeof(TilesArgs) == 160, "the size in layout.rs");
-
-// Entries that a list has room for.
-__device__ __forceinline__ u32 listed(u32 start, u32 count, u32 capacity) {
-    return start >= capacity ? 0 : min(count, capacity - start);
-}
+static_assert(sizeof(TilesArgs) == 152, "the size in layout.rs");
 
 // A place for each tile's list. Which comes where does not matter: one addition per warp to a common total.
 // Mapping: one thread per tile. Floor: latency.
@@ -54,13 +48,14 @@ extern "C" __global__ void __launch_bounds__(256) allocate(const TilesArgs args)
         u32 leader = __ffs(peers) - 1, before = 0;
         if (lane == (int)leader) before = atomicAdd(&args.bins[bin], __popc(peers));
         before = __shfl_sync(peers, before, leader);
-        args.queue[bin * args.tiles + before + __popc(peers & ((1u << lane) - 1))] = tile;
         u64 start = base + sum - count;
         // beyond any capacity, with room for a picture's splats before 32 bits overflow
         u32 place = start < 0xc0000000ull ? (u32)start : 0xc0000000u;
-        args.starts[tile] = place;
-        args.lengths[tile] = count;
         args.cursors[tile * SPREAD] = place;
+        // what does not fit is cut off here, and told by `stats`
+        u32 room = place < args.capacity ? min(count, args.capacity - place) : 0;
+        size_t at = (size_t)bin * args.tiles + before + __popc(peers & ((1u << lane) - 1));
+        args.queue[at] = make_uint4(tile, args.tile_picture[tile], place, room);
     }
 }
 
@@ -237,9 +232,8 @@ __device__ __forceinline__ void sort_part(const u64 *keys, u32 count, Sorting &s
 // A list beyond 2048 entries is sorted in parts, which are then merged in global memory: slower, and never cut short.
 extern "C" __global__ void __launch_bounds__(SORT) sort(const TilesArgs args) {
     __shared__ Sorting s;
-    u32 tile = queued(args.bins, args.queue, args.tiles, blockIdx.x);
-    u32 start = args.starts[tile];
-    u32 count = listed(start, args.lengths[tile], args.capacity);
+    Work work = queued(args.bins, args.queue, args.tiles, blockIdx.x);
+    u32 start = work.start, count = work.count;
     if (count == 0) return;
     u64 *keys = args.keys + start;
     u32 *order = args.order + start;

@@ -1,6 +1,7 @@
 //! `gav bench`: measures, each number beside a rival's or a limit in the same run.
 
 mod codec;
+mod cuda;
 mod raster;
 mod rig;
 
@@ -14,6 +15,7 @@ Examples:
   gav bench codec angel.ply lam_head.ply.zst
   gav bench codec head.ply --rivals reference-files/ --json
   gav bench raster
+  gav bench raster --device cuda
   gav bench rig --seconds 6
 
 Exit codes:

@@ -9,6 +9,7 @@ mod convert;
 mod demo;
 mod device;
 mod diff;
+mod doctor;
 mod failure;
 mod formats;
 mod info;
@@ -73,6 +74,7 @@ enum Command {
     Score(Box<score::Arguments>),
     Demo(demo::Arguments),
     Bench(bench::Arguments),
+    Doctor(doctor::Arguments),
     Formats(formats::Arguments),
     Template(template::Arguments),
     Weights(weights::Arguments),
@@ -104,6 +106,7 @@ pub(crate) fn run(line: &Cli) -> anyhow::Result<ExitCode> {
         Command::Score(arguments) => score::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
         Command::Formats(arguments) => formats::run(arguments),
         Command::Template(arguments) => template::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),

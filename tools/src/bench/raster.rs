@@ -27,13 +27,36 @@ pub(super) struct Raster {
     /// Seconds spent on each number
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// Where to draw: cpu, cuda, or cuda:N
+    #[arg(long, default_value = "cpu", value_parser = device)]
+    device: Where,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
 }
 
+/// A processor or a device.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Where {
+    Cpu,
+    Cuda(usize),
+}
+
+fn device(text: &str) -> Result<Where, String> {
+    let refused = || format!("{text:?} is not cpu, cuda or cuda:N");
+    match text.split_once(':') {
+        None if text == "cpu" => Ok(Where::Cpu),
+        None if text == "cuda" => Ok(Where::Cuda(0)),
+        Some(("cuda", number)) => number.parse().map(Where::Cuda).map_err(|_| refused()),
+        _ => Err(refused()),
+    }
+}
+
 /// Runs the command.
 pub(super) fn run(arguments: &Raster) -> Result<ExitCode> {
+    if let Where::Cuda(ordinal) = arguments.device {
+        return super::cuda::run(ordinal, arguments.json);
+    }
     let threads = arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let (all, one) = (pool(threads)?, pool(1)?);
     let peak = peak::flops_per_core();

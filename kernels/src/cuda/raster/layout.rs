@@ -160,8 +160,7 @@ pub(super) struct TilesArgs {
     pub records: u64,
     pub reaches: u64,
     pub counts: u64,
-    pub starts: u64,
-    pub lengths: u64,
+    pub tile_picture: u64,
     pub cursors: u64,
     pub tiles: u32,
     pub picture_count: u32,
@@ -179,15 +178,12 @@ pub(super) struct TilesArgs {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BlendArgs {
     pub pictures: u64,
-    pub tile_picture: u64,
     pub rules: Rules,
     pub records: u64,
     pub normals: u64,
-    pub lengths: u64,
-    pub starts: u64,
     pub order: u64,
-    pub capacity: u32,
     pub tiles: u32,
+    pub pad: u32,
     pub bins: u64,
     pub queue: u64,
     pub touched: u64,
@@ -255,9 +251,9 @@ mod tests {
         assert_eq!(size_of::<Picture>(), 172);
         assert_eq!(size_of::<Rules>(), 40);
         assert_eq!(size_of::<ProjectArgs>(), 136);
-        assert_eq!(size_of::<TilesArgs>(), 160);
-        assert_eq!(size_of::<BlendArgs>(), 176);
-        assert_eq!(size_of::<BlendBackwardArgs>(), 232);
+        assert_eq!(size_of::<TilesArgs>(), 152);
+        assert_eq!(size_of::<BlendArgs>(), 152);
+        assert_eq!(size_of::<BlendBackwardArgs>(), 208);
         assert_eq!(size_of::<ProjectBackwardArgs>(), 200);
     }
 }
