@@ -3,7 +3,7 @@
 //
 // Threads: `blend` one for each splat and GROUP poses, so that the bases (K x N x 40 bytes) are read once for all of them;
 // `blend_rotations_backward` one for each (splat, pose); `blend_backward` one for each (splat, basis), the base counting as basis K;
-// `blend_weights_backward` a block for each (basis, pose). `layer` a warp for each output and pose, `layer_backward` a thread for each
+// `blend_weights_backward` a block for each (basis, pose); `morph` a thread for each (splat, pose). `layer` a warp for each output and pose, `layer_backward` a thread for each
 // input and pose, `layer_weights_backward` a thread for each weight.
 // Floor of `blend`: K = 20, 60 k splats 48 MB read = 11 us a group of poses, 40 bytes written a splat and pose.
 
@@ -120,6 +120,27 @@ extern "C" __global__ void blend_weights_backward(const __grid_constant__ Shapes
     }
     float total = block_sum<1>(sum, scratch);
     if (threadIdx.x == 0) s.by_weights[(u64)pose * s.bases + k] = total;
+}
+
+// Sparse position morphs of kind 7.
+struct Morphs {
+    const u32 *starts, *targets;  // entries of each splat
+    const float *deltas;          // 3 an entry
+    const float *values;          // P x K
+    const float *means;           // N, or P x N
+    float *out;                   // P x N
+    u32 splats, bases, poses;
+    u32 own;
+};
+
+extern "C" __global__ void morph(const __grid_constant__ Morphs m) {
+    u32 i = blockIdx.x * blockDim.x + threadIdx.x, pose = blockIdx.y;
+    if (i >= m.splats) return;
+    u64 out = (u64)pose * m.splats + i;
+    Vec3 sum = load3(m.means + 3 * (m.own & OWN_MEANS ? out : i));
+    for (u32 k = m.starts[i]; k < m.starts[i + 1]; k++)
+        sum = sum + load3(m.deltas + 3 * (u64)k) * m.values[(u64)pose * m.bases + m.targets[k]];
+    store3(m.out + 3 * out, sum);
 }
 
 // One layer of the network.

@@ -3,6 +3,11 @@
 
 #define TINY 1e-20f
 
+// What of the splats each pose has rows of its own for, P x N; the rest is shared, N rows. The way back wants all or nothing.
+#define OWN_MEANS 1
+#define OWN_ROTATIONS 2
+#define OWN_SCALES 4
+
 struct Quat { float w, x, y, z; };
 struct Mat3 { Vec3 r[3]; };  // rows
 

@@ -20,7 +20,7 @@ struct Skin {
     float *by_weights;              // as the weights
     float *by_matrices;             // P x J x 12
     u32 splats, joint_count, poses;
-    u32 own;                        // 1 when every pose has splats of its own
+    u32 own;
 };
 
 __device__ __forceinline__ void blended(const Skin &s, u32 i, u32 pose, float *a) {
@@ -47,14 +47,14 @@ __device__ __forceinline__ Mat3 spread(const Mat3 &turn, Vec3 s) {
 extern "C" __global__ void skin(const __grid_constant__ Skin s) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x, pose = blockIdx.y;
     if (i >= s.splats) return;
-    u64 local = s.own ? (u64)pose * s.splats + i : i, out = (u64)pose * s.splats + i;
+    u64 out = (u64)pose * s.splats + i;
     float a[12], inverse;
     blended(s, i, pose, a);
     Mat3 m = linear(a);
-    store3(s.out_means + 3 * out, transform(m, load3(s.means + 3 * local)) + translation(a));
-    Quat unit = normalize4(load4(s.rotations + 4 * local), inverse);
+    store3(s.out_means + 3 * out, transform(m, load3(s.means + 3 * (s.own & OWN_MEANS ? out : i))) + translation(a));
+    Quat unit = normalize4(load4(s.rotations + 4 * (s.own & OWN_ROTATIONS ? out : i)), inverse);
 #if COVARIANCE
-    Vec3 ln = load3(s.log_scales + 3 * local);
+    Vec3 ln = load3(s.log_scales + 3 * (s.own & OWN_SCALES ? out : i));
     Mat3 q = product(m, spread(matrix(unit), vec(expf(ln.x), expf(ln.y), expf(ln.z))));
     float *c = s.out_covariances + 6 * out;
     c[0] = dot(q.r[0], q.r[0]); c[1] = dot(q.r[0], q.r[1]); c[2] = dot(q.r[0], q.r[2]);

@@ -23,7 +23,7 @@ struct Binding {
     const u32 *face_starts, *face_splats;      // splats of each triangle
     const u32 *vertex_starts, *vertex_corners; // 3 face + corner of each vertex
     u32 vertex_count, face_count, splats, poses;
-    u32 own;                    // 1 when every pose has local splats of its own
+    u32 own;
     u32 pad;
 };
 
@@ -106,7 +106,7 @@ __device__ __forceinline__ Quat local_rotation(const float *p, float &inverse) {
 extern "C" __global__ void bind(const __grid_constant__ Binding b) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x, pose = blockIdx.y;
     if (i >= b.splats) return;
-    u64 local = b.own ? (u64)pose * b.splats + i : i, out = (u64)pose * b.splats + i;
+    u64 out = (u64)pose * b.splats + i;
     Face face = load_face(b.frames + 24 * ((u64)pose * b.face_count + b.triangles[i]));
     Vec3 w = weights_of(b, i);
 #if FRAME == 2
@@ -114,10 +114,10 @@ extern "C" __global__ void bind(const __grid_constant__ Binding b) {
 #else
     Vec3 origin = centroid(face.c);
 #endif
-    store3(b.out_means + 3 * out, transform(face.m, load3(b.means + 3 * local)) * face.scale + origin);
+    store3(b.out_means + 3 * out, transform(face.m, load3(b.means + 3 * (b.own & OWN_MEANS ? out : i))) * face.scale + origin);
     float inverse;
-    store4(b.out_rotations + 4 * out, multiply(face.q, local_rotation(b.rotations + 4 * local, inverse)));
-    Vec3 s = load3(b.log_scales + 3 * local);
+    store4(b.out_rotations + 4 * out, multiply(face.q, local_rotation(b.rotations + 4 * (b.own & OWN_ROTATIONS ? out : i), inverse)));
+    Vec3 s = load3(b.log_scales + 3 * (b.own & OWN_SCALES ? out : i));
 #if FRAME == 0
     float ln = logf(face.scale);
     s = vec(s.x + ln, s.y + ln, s.z + ln);

@@ -34,6 +34,9 @@ pub enum Error {
         /// Templates that are there, and why each does not fit.
         near: Vec<String>,
     },
+    /// A CUDA device failed.
+    #[error(transparent)]
+    Device(#[from] gav_kernels::cuda::CudaError),
     /// A weight file does not hold the tensors of the network.
     #[error("{network}: {} of its tensors do not fit: {}", problems.len(), shortened(problems))]
     Tensors {
@@ -56,6 +59,7 @@ impl Error {
             Self::File(error) => error.code(),
             Self::MissingWeights { .. } => "MISSING_WEIGHTS",
             Self::MissingTemplate { .. } => "MISSING_TEMPLATE",
+            Self::Device(_) => "DEVICE",
             Self::Tensors { .. } => "TENSORS",
         }
     }
@@ -74,6 +78,7 @@ impl Error {
                 Some(format!("{from}`gav template add FAMILY FILE` adds a template"))
             }
             Self::Tensors { .. } => Some("`gav weights list` says which files are known".to_owned()),
+            Self::Device(_) => Some("`gav doctor` says what was found; `--device cpu` does without".to_owned()),
             Self::File(_) => None,
         }
     }

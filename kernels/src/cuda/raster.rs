@@ -14,7 +14,7 @@ mod layout;
 mod splats;
 
 pub use batch::{Batch, Options, Planes, View};
-pub use host::{Drawn, draw, forward_batch};
+pub use host::{Drawn, draw, draw_views, forward_batch};
 pub use kernels::compile_all;
 pub use layout::Needed;
 pub use splats::{Kind, SplatGradients, Splats};

@@ -9,6 +9,7 @@ pub mod bench;
 mod blendshapes;
 mod body;
 mod lists;
+mod morphs;
 mod skin;
 mod triangle;
 
@@ -23,6 +24,7 @@ use super::{
 pub use blendshapes::{Bases, Blended, Blendshapes, Layer, Network};
 pub use body::{Body, BodyArrays, RotationForm};
 pub use lists::Rows;
+pub use morphs::Morphs;
 pub use skin::{Carry, Skin, SkinGradients};
 pub use triangle::{Binding, BindingArrays};
 
@@ -58,6 +60,23 @@ impl GeometryBuffers<'_> {
         holds(what, self.means, 3 * rows)?;
         holds(what, self.rotations, 4 * rows)?;
         holds(what, self.log_scales, 3 * rows)
+    }
+
+    /// Which arrays have rows for each of `poses` poses, as the bits of rig.cuh; the others must have `rows` rows for all.
+    fn own(&self, what: &str, poses: usize, rows: usize) -> Result<u32, CudaError> {
+        self.check(what, rows)?;
+        let own = |buffer: &Buffer<f32>, width: usize| poses > 1 && buffer.len() >= width * poses * rows;
+        let bits = [own(self.means, 3), own(self.rotations, 4), own(self.log_scales, 3)];
+        Ok(bits.iter().enumerate().map(|(k, own)| u32::from(*own) << k).sum())
+    }
+}
+
+/// The way back takes splats of which all arrays are shared, or none.
+fn all_or_nothing(what: &str, own: u32) -> Result<bool, CudaError> {
+    match own {
+        0 => Ok(false),
+        7 => Ok(true),
+        _ => Err(CudaError::Usage(format!("{what}: some arrays have rows for each pose, some for all"))),
     }
 }
 

@@ -7,7 +7,7 @@ use gav_kernels::cuda::{
     rig::{self, BodyArrays, RotationForm, Rows},
 };
 
-use super::{Basis, Body, Identity, SparseRows};
+use super::{Basis, Body, Identity, Parameters, SparseRows};
 
 impl Body<f32> {
     /// Copies this body with the identity of `subject` to a device and makes room for `poses` poses. Its directions are the expression,
@@ -33,6 +33,29 @@ impl Body<f32> {
             forms: &vec![form; self.joint_count()],
         };
         rig::Body::new(device, &arrays, poses)
+    }
+}
+
+impl Body<f32> {
+    /// Coefficients of the directions on a device: expression, then extras, each filled up with zeros.
+    pub(crate) fn direction_coefficients(&self, parameters: &Parameters<f32>) -> Vec<f32> {
+        let mut out = parameters.expression.clone();
+        out.resize(self.expression_columns, 0.0);
+        out.extend(&parameters.extras);
+        out.resize(self.expression.columns(), 0.0);
+        out
+    }
+
+    /// The rotation of every joint as a matrix.
+    pub(crate) fn rotation_matrices(&self, parameters: &Parameters<f32>) -> Vec<[[f32; 3]; 3]> {
+        (0..self.joint_count()).map(|j| parameters.rotations.get(j).copied().unwrap_or_default().matrix()).collect()
+    }
+}
+
+impl Identity<f32> {
+    /// Whether these parameters have this identity.
+    pub(crate) fn is(&self, parameters: &Parameters<f32>) -> bool {
+        self.shape == parameters.shape && self.offset == parameters.offset
     }
 }
 

@@ -49,8 +49,8 @@ impl<T: Real> Default for Parameters<T> {
 /// The rest vertices of one subject: what of a pose stays the same from frame to frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identity<T> {
-    shape: Vec<T>,
-    offset: Vec<[T; 3]>,
+    pub(super) shape: Vec<T>,
+    pub(super) offset: Vec<[T; 3]>,
     /// `v_template + Σ shape + offset`, V × 3.
     pub vertices: Vec<[T; 3]>,
 }

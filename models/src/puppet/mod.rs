@@ -4,6 +4,7 @@
 //! steps are those of `spec/gav.md` section 8: driver maps, blendshapes, morphs, then skeleton, triangles or recorded frames.
 
 mod bake;
+mod device;
 mod drivers;
 mod skeleton;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use gav_kernels::rig::{
 use crate::{Error, Result, body::Body, template};
 
 pub use bake::{BakeOptions, Baked};
+pub use device::DevicePuppet;
 pub use drivers::{Control, ControlGroup};
 pub(crate) use skeleton::of_body as skeleton_of;
 

@@ -264,6 +264,108 @@ fn networks_hear_axis_angles_as_6d_rotations() {
     assert!((puppet.rest().means[0][0] - avatar.splats.means[0][0] - 1.0).abs() < 1e-6);
 }
 
+/// Poses of every rig on a device are those of the CPU.
+#[test]
+fn a_device_poses_alike() {
+    let device = match gav_kernels::cuda::Device::open(0) {
+        Ok(device) => device,
+        Err(error) => {
+            eprintln!("SKIPPED on CUDA: {error}");
+            return;
+        }
+    };
+    let mut avatars: Vec<(String, Avatar, Option<Body<f32>>)> = Vec::new();
+    for (name, kind) in RigSample::ALL {
+        let avatar = every_rig(kind);
+        if !matches!(avatar.rig.base, RigBase::Triangle(_) | RigBase::Frames(_)) {
+            avatars.push((name.to_owned(), avatar, None));
+        }
+    }
+    let mut full = every_rig(RigSample::Skinned);
+    if let RigBase::Skinned { skin, .. } = &mut full.rig.base {
+        skin.full_covariance = true;
+    }
+    avatars.push(("covariances".into(), full, None));
+    for frame in [TriangleFrame::GaussianAvatars, TriangleFrame::Stga, TriangleFrame::RgbAvatar] {
+        let mut avatar = bound(frame);
+        if frame == TriangleFrame::RgbAvatar {
+            avatar.rig.blendshapes = Some(Blendshapes {
+                bases: 1,
+                means: vec![[0.01, 0.0, 0.02]; 40],
+                rotations: vec![[0.1, 0.2, 0.0, 0.0]; 40],
+                sh0: vec![[0.1, 0.0, 0.2]; 40],
+                weights: BlendWeights::Drivers(vec!["body.expression.0".into()]),
+            });
+        }
+        avatars.push((format!("{frame:?}"), avatar, Some(body())));
+    }
+    for (name, avatar, body) in avatars {
+        let puppet = Puppet::new(&avatar, body).unwrap();
+        let poses: Vec<Pose> = (0..3)
+            .map(|k| {
+                let mut pose = Pose::default();
+                for (index, control) in puppet.controls().into_iter().flat_map(|g| g.controls).enumerate() {
+                    pose.set(control.name, [0.3 * ((index + 3 * k) as f32).sin()]);
+                }
+                if let RigBase::Skinned { skeleton, .. } = &avatar.rig.base {
+                    let joint = &skeleton.joints[k % skeleton.joints.len()].name;
+                    pose.set(format!("joint/{joint}/rotation"), [0.9, 0.1 * k as f32, 0.3, -0.2]);
+                }
+                pose
+            })
+            .collect();
+        let mut on = super::DevicePuppet::new(&puppet, &device, 4).unwrap();
+        let count = avatar.splats.len();
+        // twice, with another number: nothing is left over from before
+        for some in [&poses[..3], &poses[1..]] {
+            let splats = on.pose(some).unwrap();
+            let (means, shape, color) =
+                (splats.means.read().unwrap(), splats.shape.read().unwrap(), splats.color.read().unwrap());
+            let scales = splats.scales.read().unwrap();
+            for (k, pose) in some.iter().enumerate() {
+                let expected = puppet.pose(pose).unwrap();
+                let close = |what: &str, a: &[f32], b: &[f32], limit: f32| {
+                    let far = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(a.len() == b.len() && far < limit, "{name}, {what} of pose {k}: {far}");
+                };
+                close("means", &means[3 * count * k..3 * count * (k + 1)], expected.means.as_flattened(), 2e-6);
+                close("colours", &color[3 * count * k..3 * count * (k + 1)], expected.sh0.as_flattened(), 2e-6);
+                if splats.kind.covariance {
+                    let covariances: Vec<f32> = expected
+                        .rotations
+                        .iter()
+                        .zip(&expected.log_scales)
+                        .flat_map(|(q, s)| covariance(*q, *s))
+                        .collect();
+                    close("covariances", &shape[6 * count * k..6 * count * (k + 1)], &covariances, 1e-4);
+                } else {
+                    close(
+                        "rotations",
+                        &shape[4 * count * k..4 * count * (k + 1)],
+                        expected.rotations.as_flattened(),
+                        1e-5,
+                    );
+                    close(
+                        "scales",
+                        &scales[3 * count * k..3 * count * (k + 1)],
+                        expected.log_scales.as_flattened(),
+                        1e-5,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// xx, xy, xz, yy, yz, zz.
+fn covariance(q: [f32; 4], s: [f32; 3]) -> [f32; 6] {
+    let m = gav_formats::conventions::matrix_from_quaternion(gav_formats::conventions::normalize_quaternion(
+        q.map(f64::from),
+    ));
+    let at = |r: usize, c: usize| (0..3).map(|k| m[r][k] * (2.0 * f64::from(s[k])).exp() * m[c][k]).sum::<f64>() as f32;
+    [at(0, 0), at(0, 1), at(0, 2), at(1, 1), at(1, 2), at(2, 2)]
+}
+
 #[test]
 fn a_baked_avatar_moves_alike_without_its_template() {
     let mut avatar = bound(TriangleFrame::Stga);

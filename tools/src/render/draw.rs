@@ -4,14 +4,19 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use gav_formats::{Avatar, ColorSpace, Error, RenderModel, RigBase, Splats, sink::write_file_atomically};
+use gav_formats::{Avatar, Camera, ColorSpace, Error, Pose, RenderModel, RigBase, Splats, sink::write_file_atomically};
 use gav_kernels::{
+    cuda::{
+        self,
+        raster::{View, draw_views},
+    },
     psnr::displayed_splats,
     raster::{self, Image, Settings},
 };
-use gav_models::puppet::Puppet;
+use gav_models::puppet::{DevicePuppet, Puppet};
 use rayon::prelude::*;
 
 use super::{
@@ -110,11 +115,19 @@ pub(super) fn draw(
     let each = largest * PIXEL_BYTES + splats.len() as u64 * SPLAT_BYTES;
     let most = if matches!(painter, Painter::Cpu) { rayon::current_num_threads() } else { DEVICE_PICTURES };
     let together = (budget.total() / each.max(1)).clamp(1, most as u64) as usize;
+    let mut on_device = match (painter, &motion) {
+        // recorded frames are played by the host
+        (Painter::Cuda(device, _), Some(motion)) if look.plays && !matches!(avatar.rig.base, RigBase::Frames(_)) => {
+            let puppet = DevicePuppet::new(&motion.puppet, device, together.min(shots.len()));
+            Some(puppet.map_err(|e| Failure::of(Some(&item.input), &e))?)
+        }
+        _ => None,
+    };
     let (count, mut cells) = (shots.len(), Vec::new());
     for (part, some) in shots.chunks(together).enumerate() {
         line.show(&format_args!("{}  {}/{count}", item.input.display(), part * together));
         let first = part * together;
-        let mut images: Vec<Option<Image>> = match scene.images(some, painter)? {
+        let mut images: Vec<Option<Image>> = match scene.images(some, painter, on_device.as_mut())? {
             Some(images) => images.into_iter().map(Some).collect(),
             None => some.iter().map(|_| None).collect(),
         };
@@ -163,6 +176,34 @@ impl<'a> Motion<'a> {
     fn splats(&self, seconds: f64) -> Result<Splats, Failure> {
         let pose = self.arguments.pose(&self.puppet, seconds)?;
         self.puppet.pose(&pose).map_err(|e| Failure::of(Some(self.input), &e))
+    }
+
+    /// Poses and draws on a device what `scene` shows at the times of the shots.
+    fn images(
+        &self,
+        scene: &Scene<'_>,
+        shots: &[Shot],
+        device: &Arc<cuda::Device>,
+        on: &mut DevicePuppet<'_>,
+    ) -> Result<Vec<Image>, Failure> {
+        let failed = |e: gav_models::Error| Failure::of(Some(self.input), &e);
+        let poses: Vec<Pose> = shots
+            .iter()
+            .map(|shot| self.arguments.pose(&self.puppet, shot.seconds.unwrap_or(0.0)))
+            .collect::<Result<_, _>>()?;
+        let splats = on.pose(&poses).map_err(failed)?;
+        let mut images = Vec::with_capacity(shots.len());
+        let numbered: Vec<(usize, &Shot)> = shots.iter().enumerate().collect();
+        for part in numbered.chunk_by(|a, b| scene.settings(a.1) == scene.settings(b.1)) {
+            let view = |(index, shot): &(usize, &'_ Shot)| (*index, shot.camera.clone());
+            let cameras: Vec<(usize, Camera)> = part.iter().map(view).collect();
+            let background = scene.background();
+            let views: Vec<View<'_>> =
+                cameras.iter().map(|(index, camera)| View { scene: *index, camera, background }).collect();
+            let drawn = draw_views(device, splats, &views, &scene.settings(part[0].1));
+            images.extend(drawn.map_err(|e| failed(e.into()))?);
+        }
+        Ok(images)
     }
 
     /// Instants of the pictures: the rate's, or as many as were asked for, evenly spread.
@@ -236,9 +277,15 @@ impl Scene<'_> {
     }
 
     /// All pictures at once where that is quicker; `None` where each is best drawn by itself.
-    fn images(&self, shots: &[Shot], painter: &Painter) -> Result<Option<Vec<Image>>, Failure> {
-        if matches!(painter, Painter::Cpu) {
-            return Ok(None);
+    fn images(
+        &self,
+        shots: &[Shot],
+        painter: &Painter,
+        on: Option<&mut DevicePuppet<'_>>,
+    ) -> Result<Option<Vec<Image>>, Failure> {
+        let Painter::Cuda(device, _) = painter else { return Ok(None) };
+        if let (Some(motion), Some(on)) = (self.motion, on) {
+            return motion.images(self, shots, device, on).map(Some);
         }
         let posed: Vec<Option<Splats>> = shots.par_iter().map(|shot| self.posed(shot)).collect::<Result<_, _>>()?;
         let mut images = Vec::with_capacity(shots.len());

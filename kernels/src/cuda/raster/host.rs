@@ -47,6 +47,42 @@ pub fn draw(device: &Arc<Device>, shots: &[Shot<'_>], settings: &Settings) -> Re
     Ok(forward_with(device, shots, settings, Options::default())?.images)
 }
 
+/// The pictures of scenes that are on the device already.
+///
+/// # Errors
+/// As [`Batch::new`] and [`Batch::draw`].
+pub fn draw_views(
+    device: &Arc<Device>,
+    splats: &Splats,
+    views: &[View<'_>],
+    settings: &Settings,
+) -> Result<Vec<Image>, CudaError> {
+    let mut batch = Batch::new(device, splats, views, settings, Options::default())?;
+    batch.draw(splats)?;
+    images(&batch)
+}
+
+/// Waits, and takes the pictures of a batch to the host.
+fn images(batch: &Batch) -> Result<Vec<Image>, CudaError> {
+    let (rgb, alpha) = (batch.rgb.read()?, batch.alpha.read()?);
+    let (depth, normals) = (batch.depth.read()?, batch.normals.read()?);
+    let image = |([width, height], first, _): ([usize; 2], usize, usize)| {
+        let pixels = width * height;
+        let part = |values: &[f32], channels: usize| {
+            if values.is_empty() { Vec::new() } else { values[first * channels..][..pixels * channels].to_vec() }
+        };
+        Image {
+            width: width as u32,
+            height: height as u32,
+            rgb: part(&rgb, 3),
+            alpha: part(&alpha, 1),
+            depth: part(&depth, 1),
+            normals: part(&normals, 3),
+        }
+    };
+    Ok(batch.places().map(image).collect())
+}
+
 fn forward_with(
     device: &Arc<Device>,
     shots: &[Shot<'_>],
@@ -81,21 +117,8 @@ fn forward_with(
         let splats = Splats::upload(device, &scenes)?;
         let mut batch = Batch::new(device, &splats, &views, settings, options)?;
         batch.draw(&splats)?;
-        let (rgb, alpha) = (batch.rgb.read()?, batch.alpha.read()?);
-        let (depth, normals) = (batch.depth.read()?, batch.normals.read()?);
-        for (number, ([width, height], first, _)) in numbers.iter().zip(batch.places()) {
-            let pixels = width * height;
-            let part = |values: &[f32], channels: usize| {
-                if values.is_empty() { Vec::new() } else { values[first * channels..][..pixels * channels].to_vec() }
-            };
-            images[*number] = Image {
-                width: width as u32,
-                height: height as u32,
-                rgb: part(&rgb, 3),
-                alpha: part(&alpha, 1),
-                depth: part(&depth, 1),
-                normals: part(&normals, 3),
-            };
+        for (number, image) in numbers.iter().zip(self::images(&batch)?) {
+            images[*number] = image;
         }
         parts.push(Part { shots: numbers, splats, batch });
     }

@@ -6,7 +6,7 @@ use cudarc::driver::DeviceRepr;
 
 use super::{
     super::{Buffer, CudaError, Device, device::Kernel},
-    GeometryBuffers, SKIN, THREADS, holds, kernel,
+    GeometryBuffers, SKIN, THREADS, all_or_nothing, holds, kernel,
     lists::{DeviceRows, Rows},
 };
 
@@ -113,8 +113,7 @@ impl Skin {
             return Err(CudaError::Usage(format!("{poses} poses, there is room for {}", self.capacity)));
         }
         holds("matrices of joints", matrices, 12 * poses * self.joints)?;
-        let own = poses > 1 && rest.means.len() >= 3 * poses * self.splats;
-        rest.check("splats at rest", if own { poses * self.splats } else { self.splats })?;
+        let own = rest.own("splats at rest", poses, self.splats)?;
         let rows = |rows: &DeviceRows| [rows.starts.pointer(), rows.columns.pointer(), rows.values.pointer()];
         Ok(Arguments {
             influences: rows(&self.influences),
@@ -127,7 +126,7 @@ impl Skin {
             by_rest: [0; 3],
             by_weights: 0,
             by_matrices: 0,
-            sizes: [self.splats, self.joints, poses, own.into()].map(|n| n as u32),
+            sizes: [self.splats as u32, self.joints as u32, poses as u32, own],
         })
     }
 
@@ -180,7 +179,7 @@ impl Skin {
     ) -> Result<(), CudaError> {
         let upstream = self.shape(poses, by_means, by_shape)?;
         let arguments = self.arguments(poses, matrices, rest)?;
-        let own = arguments.sizes[3] == 1;
+        let own = all_or_nothing("splats at rest", arguments.sizes[3])?;
         gradients.rest.check("gradients at rest", if own { poses * self.splats } else { self.splats })?;
         holds("gradients of matrices", gradients.matrices, 12 * poses * self.joints)?;
         let arguments = Arguments {

@@ -7,7 +7,7 @@ use gav_formats::TriangleFrame;
 
 use super::{
     super::{Buffer, CudaError, Device, device::Kernel},
-    GeometryBuffers, THREADS, TRIANGLE, holds, kernel,
+    GeometryBuffers, THREADS, TRIANGLE, all_or_nothing, holds, kernel,
     lists::by_column,
 };
 
@@ -127,8 +127,7 @@ impl Binding {
             return Err(CudaError::Usage(format!("{poses} poses, there is room for {}", self.capacity)));
         }
         holds("posed vertices", vertices, 3 * poses * vertex_count)?;
-        let own = poses > 1 && local.means.len() >= 3 * poses * splats;
-        local.check("local splats", if own { poses * splats } else { splats })?;
+        let own = local.own("local splats", poses, splats)?;
         let uvs = if self.uvs.is_empty() { 0 } else { self.uvs.pointer() };
         Ok(Arguments {
             vertices: vertices.pointer(),
@@ -146,7 +145,7 @@ impl Binding {
                 self.vertex_starts.pointer(),
                 self.vertex_corners.pointer(),
             ],
-            sizes: [vertex_count, faces, splats, poses, own.into(), 0].map(|n| n as u32),
+            sizes: [vertex_count as u32, faces as u32, splats as u32, poses as u32, own, 0],
         })
     }
 
@@ -155,8 +154,8 @@ impl Binding {
         unsafe { self.device.launch(kernel, [rows.div_ceil(THREADS as usize), poses], THREADS, arguments) }
     }
 
-    /// Takes the splats from their triangles to the coordinates of the posed vertices (P × V × 3). `local` has N rows for all poses, or
-    /// P × N; `out` gets P × N.
+    /// Takes the splats from their triangles to the coordinates of the posed vertices (P × V × 3). Each array of `local` has N
+    /// rows for all poses, or P × N; `out` gets P × N.
     ///
     /// # Errors
     /// Buffers that are too small, more poses than there is room for, and what the device fails in.
@@ -189,7 +188,7 @@ impl Binding {
     ) -> Result<(), CudaError> {
         let [vertex_count, faces, splats] = self.sizes;
         let arguments = self.arguments(poses, vertices, local)?;
-        let own = arguments.sizes[4] == 1;
+        let own = all_or_nothing("local splats", arguments.sizes[4])?;
         upstream.check("gradients of posed splats", poses * splats)?;
         by_local.check("gradients of local splats", if own { poses * splats } else { splats })?;
         holds("gradients of vertices", by_vertices, 3 * poses * vertex_count)?;
