@@ -35,11 +35,12 @@ use self::{
     distribution::{SetMetric, SetOutcome, is_statistics},
     metric::Metric,
     networks::Networks,
-    plan::Plan,
+    plan::{Pair, Plan, Reference, Test},
     summary::Summary,
     work::{Context, Fault, Outcome},
 };
 use crate::{
+    device::{Choice, Painter},
     failure::{Failure, refuse},
     reading::ReadArguments,
     render::values::{Background, camera_axes, principal_point},
@@ -134,6 +135,9 @@ pub(crate) struct Arguments {
     /// Pairs worked on at the same time [default: the processors]
     #[arg(short, long, value_name = "N")]
     jobs: Option<std::num::NonZeroUsize>,
+    /// Where assets are drawn: auto (a GPU for many pictures, where there is one), cpu, cuda
+    #[arg(long, value_name = "DEVICE", default_value = "auto", hide_possible_values = true)]
+    device: Choice,
     /// No progress and no tables, errors only
     #[arg(short, long)]
     quiet: bool,
@@ -204,7 +208,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         distribution::score(arguments, &set_metrics, &mut networks)?
     };
+    let drawn = |pair: &Pair| matches!(pair.test, Test::Drawn(_)) || matches!(pair.reference, Reference::Drawn(..));
+    let pictures = plan.units.iter().flat_map(|unit| &unit.pairs).filter(|pair| drawn(pair)).count();
     let context = Context {
+        painter: Painter::open(arguments.device, Some(pictures))?,
         metrics: &metrics,
         background: arguments.background,
         options: arguments.read.options(),

@@ -5,11 +5,12 @@ use std::path::Path;
 use gav_formats::{Avatar, Camera, ColorSpace, Frame, ReadOptions, Splats};
 use gav_kernels::{
     psnr::displayed_splats,
-    raster::{Settings, render},
+    raster::{Settings, Shot, render},
 };
 
 use super::decode::Picture;
 use crate::{
+    device::Painter,
     failure::Failure,
     pictures::{linear_from_srgb, srgb_from_linear},
     reading::load,
@@ -41,11 +42,19 @@ impl Asset {
     /// What `camera` sees over `background`, display-encoded; values outside of 0…1 are cut there.
     ///
     /// # Errors
-    /// Colours that are not numbers.
-    pub(crate) fn draw(&self, path: &Path, camera: &Camera, background: [f32; 3]) -> Result<Picture, Failure> {
+    /// Colours that are not numbers, and what a device fails in.
+    pub(crate) fn draw(
+        &self,
+        path: &Path,
+        camera: &Camera,
+        background: [f32; 3],
+        painter: &Painter,
+    ) -> Result<Picture, Failure> {
         let linear = self.space == ColorSpace::LinearRec709;
         let behind = if linear { background.map(linear_from_srgb) } else { background };
-        let mut image = render(&self.splats, camera, &self.settings, behind);
+        let shot = Shot { scene: (&self.splats).into(), camera, background: behind };
+        let drawn = painter.draw_together(&[shot], &self.settings)?.and_then(|mut images| images.pop());
+        let mut image = drawn.unwrap_or_else(|| render(&self.splats, camera, &self.settings, behind));
         let bad = image.rgb.iter().filter(|v| !v.is_finite()).count();
         if bad > 0 {
             let message =

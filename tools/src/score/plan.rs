@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     batch::{place::slashes, record::output_state},
+    device::Painter,
     failure::{Failure, refuse},
     inputs,
     reading::{asset_folder, load},
@@ -50,8 +51,8 @@ pub(crate) struct ReferenceAsset {
 
 impl ReferenceAsset {
     /// The picture of one view.
-    pub(crate) fn picture(&self, view: usize, background: [f32; 3]) -> Result<Picture, Failure> {
-        let draw = || self.asset.draw(&self.path, &self.cameras[view], background);
+    pub(crate) fn picture(&self, view: usize, background: [f32; 3], painter: &Painter) -> Result<Picture, Failure> {
+        let draw = || self.asset.draw(&self.path, &self.cameras[view], background, painter);
         self.pictures[view].get_or_init(draw).clone()
     }
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     batch::{self, bars::Bars, processors, record::output_state},
+    device::Painter,
     failure::Failure,
 };
 
@@ -57,6 +58,8 @@ pub(crate) struct Context<'a> {
     pub plan: &'a Plan,
     pub cache: Cache,
     pub networks: Networks,
+    /// Draws assets.
+    pub painter: Painter,
 }
 
 /// Two pictures of equal size and what of them counts.
@@ -197,14 +200,16 @@ impl Context<'_> {
             Test::Picture(origin) => self.picture(origin, &test_bytes.unwrap_or_default(), limits)?,
             Test::Drawn(camera) => {
                 let asset = asset.get_or_init(|| Asset::load(&unit.path, &self.options, self.plan.frame));
-                asset.as_ref().map_err(Clone::clone)?.draw(&unit.path, camera, self.background)?
+                asset.as_ref().map_err(Clone::clone)?.draw(&unit.path, camera, self.background, &self.painter)?
             }
         };
         let (reference, reference_path) = match &pair.reference {
             Reference::Picture(origin) => {
                 (self.picture(origin, &reference_bytes.unwrap_or_default(), limits)?, origin.path())
             }
-            Reference::Drawn(reference, view) => (reference.picture(*view, self.background)?, reference.path.clone()),
+            Reference::Drawn(reference, view) => {
+                (reference.picture(*view, self.background, &self.painter)?, reference.path.clone())
+            }
         };
         let path = test_path(unit, pair);
         let size = |p: &Picture| format!("{} × {}", p.width, p.height);
