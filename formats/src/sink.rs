@@ -28,6 +28,16 @@ fn temporary_path(path: &Path) -> PathBuf {
 ///
 /// The data reach the disk before the rename, so `path` never names a half-written file, not even after a power cut.
 pub fn write_file_atomically(path: &Path, write: impl FnOnce(&mut dyn WriteSeek) -> Result<()>) -> Result<()> {
+    write_renamed(path, true, write)
+}
+
+/// As [`write_file_atomically`], without waiting for the disk: for files that are quickly made again. A killed process leaves no
+/// half-written file; a power cut can.
+pub fn write_file_renamed(path: &Path, write: impl FnOnce(&mut dyn WriteSeek) -> Result<()>) -> Result<()> {
+    write_renamed(path, false, write)
+}
+
+fn write_renamed(path: &Path, wait: bool, write: impl FnOnce(&mut dyn WriteSeek) -> Result<()>) -> Result<()> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
     }
@@ -37,7 +47,9 @@ pub fn write_file_atomically(path: &Path, write: impl FnOnce(&mut dyn WriteSeek)
         let mut buffered = BufWriter::with_capacity(1 << 20, file);
         write(&mut buffered)?;
         let file = buffered.into_inner().map_err(|e| Error::io(path, e.into_error()))?;
-        file.sync_data().map_err(|e| Error::io(path, e))?;
+        if wait {
+            file.sync_data().map_err(|e| Error::io(path, e))?;
+        }
         fs::rename(&temporary, path).map_err(|e| Error::io(path, e))
     };
     attempt().inspect_err(|_| {

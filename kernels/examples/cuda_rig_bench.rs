@@ -1,6 +1,9 @@
 //! Times of posing on the first CUDA device.
 
-use gav_kernels::cuda::{Device, rig::bench::flame_and_binding};
+use gav_kernels::cuda::{
+    Device,
+    rig::bench::{flame_and_binding, skin_and_blendshapes},
+};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::open(0)?;
@@ -10,6 +13,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (name, ms) in &times.kernels {
             println!("    {name}: {:.1} us", ms * 1e3);
         }
+    }
+    println!("skinning and 20 blendshapes, 60,000 splats, 32 poses");
+    for (name, ms) in skin_and_blendshapes(&device, 60_000, 32)? {
+        println!("    {name}: {:.1} us", ms * 1e3);
     }
     Ok(())
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use gav_formats::{Camera, Splats};
 use gav_kernels::{
-    cuda::{self, CudaError, raster::draw},
+    cuda::{
+        self, CudaError,
+        raster::{Rgb8, draw, draw_rgb8},
+    },
     raster::{self, Image, Settings, Shot},
 };
 
@@ -79,6 +82,17 @@ impl Painter {
         match self {
             Self::Cpu => "cpu".to_owned(),
             Self::Cuda(_, name) => format!("cuda ({name})"),
+        }
+    }
+
+    /// As [`Painter::draw_together`], but 8-bit colours alone, which are there sooner.
+    ///
+    /// # Errors
+    /// What the device fails in.
+    pub(crate) fn draw_rgb8(&self, shots: &[Shot<'_>], settings: &Settings) -> Result<Option<Vec<Rgb8>>, Failure> {
+        match self {
+            Self::Cpu => Ok(None),
+            Self::Cuda(device, _) => draw_rgb8(device, shots, settings).map(Some).map_err(|e| failed(&e)),
         }
     }
 

@@ -6,6 +6,8 @@ pub(crate) mod sheet;
 pub(crate) mod still;
 pub(crate) mod video;
 
+use std::borrow::Cow;
+
 use gav_formats::ColorSpace;
 use gav_kernels::raster::Image;
 
@@ -17,6 +19,8 @@ pub(crate) struct Picture {
     pub transparent: bool,
     /// How the colours are encoded: as those of the splats.
     pub space: ColorSpace,
+    /// 8-bit RGB, when that is all there is: `image` has its size alone then.
+    pub rgb8: Option<Vec<u8>>,
 }
 
 impl Picture {
@@ -47,12 +51,15 @@ impl Picture {
     }
 
     /// 8-bit RGB as displayed, row-major; an open background is white.
-    pub(crate) fn rgb8(&self) -> Vec<u8> {
+    pub(crate) fn rgb8(&self) -> Cow<'_, [u8]> {
+        if let Some(rgb8) = &self.rgb8 {
+            return Cow::Borrowed(rgb8);
+        }
         let over_white = |pixel| {
             let [r, g, b, coverage] = self.display(pixel);
             [r, g, b].map(|v| eight_bits(v * coverage + 1.0 - coverage))
         };
-        (0..self.image.alpha.len()).flat_map(over_white).collect()
+        Cow::Owned((0..self.image.alpha.len()).flat_map(over_white).collect())
     }
 }
 
@@ -101,9 +108,9 @@ mod tests {
             alpha: vec![0.25, 0.0],
             ..Image::default()
         };
-        let picture = Picture { image, transparent: true, space: ColorSpace::SrgbRec709 };
+        let picture = Picture { image, transparent: true, space: ColorSpace::SrgbRec709, rgb8: None };
         assert_eq!(picture.rgba8(), [255, 0, 0, 64, 0, 0, 0, 0]);
-        assert_eq!(picture.rgb8(), [255, 191, 191, 255, 255, 255]);
+        assert_eq!(*picture.rgb8(), [255, 191, 191, 255, 255, 255]);
         assert_eq!(picture.linear(0), [0.25, 0.0, 0.0, 0.25]);
     }
 }

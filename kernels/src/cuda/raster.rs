@@ -11,10 +11,12 @@ mod batch;
 mod host;
 mod kernels;
 mod layout;
+mod pixels;
 mod splats;
 
 pub use batch::{Batch, Options, Planes, View};
 pub use host::{Drawn, draw, draw_views, forward_batch};
 pub use kernels::compile_all;
 pub use layout::Needed;
+pub use pixels::{Rgb8, draw_rgb8, draw_views_rgb8};
 pub use splats::{Kind, SplatGradients, Splats};

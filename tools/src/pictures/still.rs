@@ -23,7 +23,7 @@ pub(crate) struct Extras {
 /// PNG: 8-bit sRGB; with alpha that colours are not multiplied by, when the background is open.
 pub(crate) fn png(picture: &Picture) -> Result<Vec<u8>, String> {
     let (color, data) = match picture.transparent {
-        true => (png::ColorType::Rgba, picture.rgba8()),
+        true => (png::ColorType::Rgba, picture.rgba8().into()),
         false => (png::ColorType::Rgb, picture.rgb8()),
     };
     write_png(picture.image.width, picture.image.height, color, png::BitDepth::Eight, &data)
@@ -67,7 +67,7 @@ pub(crate) fn webp(picture: &Picture) -> Result<Vec<u8>, String> {
     config.lossless = 1;
     config.exact = 1;
     let (width, height) = (picture.image.width, picture.image.height);
-    let data = if picture.transparent { picture.rgba8() } else { picture.rgb8() };
+    let data = if picture.transparent { picture.rgba8().into() } else { picture.rgb8() };
     let encoder = match picture.transparent {
         true => webp::Encoder::from_rgba(&data, width, height),
         false => webp::Encoder::from_rgb(&data, width, height),

@@ -5,13 +5,17 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
-use gav_formats::{Avatar, Camera, ColorSpace, Error, Pose, RenderModel, RigBase, Splats, sink::write_file_atomically};
+use gav_formats::{
+    Avatar, Camera, ColorSpace, Error, Pose, RenderModel, RigBase, Splats,
+    sink::{write_file_atomically, write_file_renamed},
+};
 use gav_kernels::{
     cuda::{
         self,
-        raster::{View, draw_views},
+        raster::{Rgb8, View, draw_views, draw_views_rgb8},
     },
     psnr::displayed_splats,
     raster::{self, Image, Settings},
@@ -58,6 +62,33 @@ pub(super) struct Drawn {
     pub splats: usize,
     /// Small pictures for the sheet of all, when asked for.
     pub cells: Vec<Cell>,
+    pub stages: Stages,
+}
+
+/// Where the time went: seconds, summed over the threads that worked side by side.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
+pub(super) struct Stages {
+    /// Reading and decoding assets.
+    pub read: f64,
+    /// Posing and drawing.
+    pub draw: f64,
+    /// Encoding and writing pictures.
+    pub write: f64,
+}
+
+impl Stages {
+    pub fn add(&mut self, other: Self) {
+        self.read += other.read;
+        self.draw += other.draw;
+        self.write += other.write;
+    }
+}
+
+/// What `work` gives, and the seconds it took.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let start = Instant::now();
+    let result = work();
+    (result, start.elapsed().as_secs_f64())
 }
 
 /// How an asset appears on the sheet of all.
@@ -79,7 +110,10 @@ pub(super) fn draw(
     line: &Line<'_>,
 ) -> Result<Drawn, Failure> {
     let mut share = budget.take(disk_bytes(&item.input).saturating_mul(EXPANSION));
-    let avatar = load(&item.input, &arguments.read.options())?.avatar;
+    let mut stages = Stages::default();
+    let (loaded, seconds) = timed(|| load(&item.input, &arguments.read.options()));
+    let avatar = loaded?.avatar;
+    stages.read += seconds;
     let impossible = |message: String| Failure {
         code: "NOT_POSSIBLE",
         message: format!("{}: {message}", item.input.display()),
@@ -127,32 +161,39 @@ pub(super) fn draw(
     for (part, some) in shots.chunks(together).enumerate() {
         line.show(&format_args!("{}  {}/{count}", item.input.display(), part * together));
         let first = part * together;
-        let mut images: Vec<Option<Image>> = match scene.images(some, painter, on_device.as_mut())? {
-            Some(images) => images.into_iter().map(Some).collect(),
+        let (together, seconds) = timed(|| scene.pictures(some, painter, on_device.as_mut()));
+        stages.draw += seconds;
+        let mut pictures: Vec<Option<Picture>> = match together? {
+            Some(pictures) => pictures.into_iter().map(Some).collect(),
             None => some.iter().map(|_| None).collect(),
         };
-        let taken: Vec<Taken> = some
+        let taken: Vec<(Taken, Stages)> = some
             .par_iter()
-            .zip(&mut images)
+            .zip(&mut pictures)
             .enumerate()
-            .map(|(k, (shot, image))| {
+            .map(|(k, (shot, picture))| {
                 let index = first + k;
                 let side = showing.filter(|_| !writes || shown.contains(&index)).map(|s| s.side);
-                let picture = match image.take() {
-                    Some(image) => scene.picture(image),
-                    None => scene.picture(scene.image(shot)?),
-                };
-                output.take(&picture, shot, side)
+                let (picture, drawing) = timed(|| match picture.take() {
+                    Some(picture) => Ok(picture),
+                    None => scene.image(shot).map(|image| scene.picture(image)),
+                });
+                let picture = picture?;
+                let (taken, writing) = timed(|| output.take(&picture, shot, side));
+                Ok((taken?, Stages { read: 0.0, draw: drawing, write: writing }))
             })
-            .collect::<Result<_, _>>()?;
-        for (taken, shot) in taken.into_iter().zip(some) {
+            .collect::<Result<_, Failure>>()?;
+        for ((taken, times), shot) in taken.into_iter().zip(some) {
+            stages.add(times);
             let picture = output.add(taken, shot).map_err(impossible)?;
             cells.extend(picture.map(|picture| Cell { label: shot.label.clone(), picture }));
         }
     }
-    let files = output.finish().map_err(|e| e.unwrap_or_else(impossible))?;
+    let (files, seconds) = timed(|| output.finish());
+    let files = files.map_err(|e| e.unwrap_or_else(impossible))?;
+    stages.write += seconds;
     let files = files.iter().map(|p| slashes(p.strip_prefix(&item.root).unwrap_or(p))).collect();
-    Ok(Drawn { files, views: count, splats: splats.len(), cells })
+    Ok(Drawn { files, views: count, splats: splats.len(), cells, stages })
 }
 
 /// An asset in motion.
@@ -179,20 +220,20 @@ impl<'a> Motion<'a> {
     }
 
     /// Poses and draws on a device what `scene` shows at the times of the shots.
-    fn images(
+    fn pictures(
         &self,
         scene: &Scene<'_>,
         shots: &[Shot],
         device: &Arc<cuda::Device>,
         on: &mut DevicePuppet<'_>,
-    ) -> Result<Vec<Image>, Failure> {
+    ) -> Result<Vec<Picture>, Failure> {
         let failed = |e: gav_models::Error| Failure::of(Some(self.input), &e);
         let poses: Vec<Pose> = shots
             .iter()
             .map(|shot| self.arguments.pose(&self.puppet, shot.seconds.unwrap_or(0.0)))
             .collect::<Result<_, _>>()?;
         let splats = on.pose(&poses).map_err(failed)?;
-        let mut images = Vec::with_capacity(shots.len());
+        let mut pictures = Vec::with_capacity(shots.len());
         let numbered: Vec<(usize, &Shot)> = shots.iter().enumerate().collect();
         for part in numbered.chunk_by(|a, b| scene.settings(a.1) == scene.settings(b.1)) {
             let view = |(index, shot): &(usize, &'_ Shot)| (*index, shot.camera.clone());
@@ -200,10 +241,16 @@ impl<'a> Motion<'a> {
             let background = scene.background();
             let views: Vec<View<'_>> =
                 cameras.iter().map(|(index, camera)| View { scene: *index, camera, background }).collect();
-            let drawn = draw_views(device, splats, &views, &scene.settings(part[0].1));
-            images.extend(drawn.map_err(|e| failed(e.into()))?);
+            let settings = scene.settings(part[0].1);
+            if scene.is_rgb8() {
+                let drawn = draw_views_rgb8(device, splats, &views, &settings).map_err(|e| failed(e.into()))?;
+                pictures.extend(drawn.into_iter().map(|rgb8| scene.stored(rgb8)));
+            } else {
+                let drawn = draw_views(device, splats, &views, &settings).map_err(|e| failed(e.into()))?;
+                pictures.extend(drawn.into_iter().map(|image| scene.picture(image)));
+            }
         }
-        Ok(images)
+        Ok(pictures)
     }
 
     /// Instants of the pictures: the rate's, or as many as were asked for, evenly spread.
@@ -277,18 +324,18 @@ impl Scene<'_> {
     }
 
     /// All pictures at once where that is quicker; `None` where each is best drawn by itself.
-    fn images(
+    fn pictures(
         &self,
         shots: &[Shot],
         painter: &Painter,
         on: Option<&mut DevicePuppet<'_>>,
-    ) -> Result<Option<Vec<Image>>, Failure> {
+    ) -> Result<Option<Vec<Picture>>, Failure> {
         let Painter::Cuda(device, _) = painter else { return Ok(None) };
         if let (Some(motion), Some(on)) = (self.motion, on) {
-            return motion.images(self, shots, device, on).map(Some);
+            return motion.pictures(self, shots, device, on).map(Some);
         }
         let posed: Vec<Option<Splats>> = shots.par_iter().map(|shot| self.posed(shot)).collect::<Result<_, _>>()?;
-        let mut images = Vec::with_capacity(shots.len());
+        let mut pictures = Vec::with_capacity(shots.len());
         let all: Vec<(&Shot, &Option<Splats>)> = shots.iter().zip(&posed).collect();
         // rules are those of a whole batch
         for part in all.chunk_by(|a, b| self.settings(a.0) == self.settings(b.0)) {
@@ -297,14 +344,35 @@ impl Scene<'_> {
                 let scene = posed.as_ref().unwrap_or(self.splats).into();
                 together.push(raster::Shot { scene, camera: &shot.camera, background: self.background() });
             }
-            images.extend(painter.draw_together(&together, &self.settings(part[0].0))?.unwrap_or_default());
+            let settings = self.settings(part[0].0);
+            if self.is_rgb8() {
+                let drawn = painter.draw_rgb8(&together, &settings)?.unwrap_or_default();
+                pictures.extend(drawn.into_iter().map(|rgb8| self.stored(rgb8)));
+            } else {
+                let drawn = painter.draw_together(&together, &settings)?.unwrap_or_default();
+                pictures.extend(drawn.into_iter().map(|image| self.picture(image)));
+            }
         }
-        Ok(Some(images))
+        Ok(Some(pictures))
     }
 
     fn picture(&self, image: Image) -> Picture {
         let transparent = self.look.background == Background::Transparent;
-        Picture { image, transparent, space: self.avatar.color_space }
+        Picture { image, transparent, space: self.avatar.color_space, rgb8: None }
+    }
+
+    /// True when nothing but 8-bit colours is stored of the pictures, and they are drawn as they are stored.
+    fn is_rgb8(&self) -> bool {
+        let stored = |kind: &FileKind| matches!(kind, FileKind::Png | FileKind::Webp | FileKind::Mp4);
+        let extras = self.look.extras.alpha || self.look.extras.depth;
+        let opaque =
+            self.look.background != Background::Transparent && self.avatar.color_space == ColorSpace::SrgbRec709;
+        opaque && !extras && self.look.kinds.iter().all(stored)
+    }
+
+    fn stored(&self, rgb8: Rgb8) -> Picture {
+        let image = Image { width: rgb8.width, height: rgb8.height, ..Image::default() };
+        Picture { image, transparent: false, space: self.avatar.color_space, rgb8: Some(rgb8.rgb) }
     }
 }
 
@@ -381,7 +449,9 @@ impl<'a> Output<'a> {
                     message: format!("{}: {message}", path.display()),
                     hint: None,
                 })?;
-                write(&path, &bytes)?;
+                // --resume compares hashes: a picture that a power cut took is drawn again
+                let written = write_file_renamed(&path, |sink| sink.write_all(&bytes).map_err(Error::from));
+                written.map_err(|e| Failure::at(&path, &e))?;
                 files.push(path);
             }
         }
@@ -390,7 +460,7 @@ impl<'a> Output<'a> {
             None => ([None, None], None),
             Some(rgb) => {
                 let (width, height) = (picture.image.width as usize, picture.image.height as usize);
-                let pixels = Pixels { width, height, rgb };
+                let pixels = Pixels { width, height, rgb: rgb.into_owned() };
                 let small = [self.sheet.is_some().then_some(SHEET_SIDE), side].map(|s| Some(shrink(&pixels, s?)));
                 (small, self.film.is_some().then_some(pixels.rgb))
             }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     Arguments,
-    draw::{Drawn, Showing, draw, write},
+    draw::{Drawn, Showing, Stages, draw, write},
     plan::{Action, Item, Overview, Place, Plan, beside, targets},
 };
 use crate::{
@@ -88,6 +88,7 @@ pub(super) fn carry_out(arguments: &Arguments, mut plan: Plan) -> Result<ExitCod
     let (budget, showing) = (Budget::of_this_machine(), plan.overview.is_some().then(|| showing(work.len())));
     let mut records = std::mem::take(&mut plan.records);
     let (mut recorded, mut sums, mut rows) = (Ok(()), [0; 2], BTreeMap::new());
+    let mut stages = Stages::default();
     let look = &plan.look;
     let report = RefCell::new(report);
     batch::each(
@@ -116,6 +117,7 @@ pub(super) fn carry_out(arguments: &Arguments, mut plan: Plan) -> Result<ExitCod
                 sums[1] += output.output_bytes;
             }
             sums[0] += done.drawn.views as u64;
+            stages.add(done.drawn.stages);
             finished(report, item, &done, &plan);
             rows.insert(item.label.clone(), done.drawn.cells);
         },
@@ -134,7 +136,7 @@ pub(super) fn carry_out(arguments: &Arguments, mut plan: Plan) -> Result<ExitCod
         }
     }
     let recorded = recorded.and(records.values_mut().try_for_each(|r| r.save(true)));
-    finish(&mut report, sums, Some(&painter), &plan);
+    finish(&mut report, sums, Some((&painter, stages)), &plan);
     recorded?;
     Ok(if report.failures() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -268,8 +270,8 @@ fn finished(report: &mut Report, item: &Item, done: &Done, plan: &Plan) {
     say(report, Status::Done, "rendered", item, plan, json, &text);
 }
 
-fn finish(report: &mut Report, [views, bytes]: [u64; 2], painter: Option<&Painter>, plan: &Plan) {
-    let sums = json!({"views": views, "bytes": bytes, "device": painter.map(Painter::kind), "warnings": plan.look.cameras.warnings,
+fn finish(report: &mut Report, [views, bytes]: [u64; 2], worked: Option<(&Painter, Stages)>, plan: &Plan) {
+    let sums = json!({"views": views, "bytes": bytes, "device": worked.map(|(painter, _)| painter.kind()), "work_seconds": worked.map(|(_, stages)| stages), "warnings": plan.look.cameras.warnings,
         "sheet": plan.overview.as_ref().map(|o| &o.path)});
     let text = match views {
         0 => String::new(),

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use gav_formats::{TriangleFrame, synthetic::uniform};
 
-use super::{Binding, BindingArrays, Body, BodyArrays, GeometryBuffers, RotationForm, Rows};
+use super::{
+    Bases, Binding, BindingArrays, Blended, Blendshapes, Body, BodyArrays, Carry, GeometryBuffers, RotationForm, Rows,
+    Skin, SkinGradients,
+};
 use crate::cuda::{Buffer, CudaError, Device};
 
 /// Microseconds for each pose, medians of replayed graphs.
@@ -112,4 +115,62 @@ pub fn flame_and_binding(device: &Arc<Device>, splats: usize, poses: usize) -> R
         Ok(times[times.len() / 2] * 1e3 / poses as f64)
     };
     Ok(PoseTimes { poses, splats, forward_us: time(&forward)?, both_us: time(&both)?, kernels: device.profile(both)? })
+}
+
+/// Skinning by 55 joints with four influences each, and 20 blendshapes of every attribute: milliseconds of a batch by kernel, forward and
+/// backward.
+///
+/// # Errors
+/// What the device fails in.
+pub fn skin_and_blendshapes(
+    device: &Arc<Device>,
+    splats: usize,
+    poses: usize,
+) -> Result<Vec<(&'static str, f64)>, CudaError> {
+    let noise = |count: usize, seed: u64| -> Result<Buffer<f32>, CudaError> {
+        let values: Vec<f32> = (0..count as u64).map(|i| (2.0 * uniform(i, seed) - 1.0) as f32).collect();
+        Buffer::from_slice(device, &values)
+    };
+    let arrays = |rows: usize, seed: u64| {
+        Ok::<_, CudaError>([noise(3 * rows, seed)?, noise(4 * rows, seed + 1)?, noise(3 * rows, seed + 2)?])
+    };
+    fn of(b: &[Buffer<f32>; 3]) -> GeometryBuffers<'_> {
+        GeometryBuffers { means: &b[0], rotations: &b[1], log_scales: &b[2] }
+    }
+    fn blended(b: &[Buffer<f32>; 3]) -> Blended<'_> {
+        Blended { means: &b[0], rotations: &b[1], sh0: &b[2] }
+    }
+    let (joints, bases) = (55, 20);
+    let starts: Vec<u32> = (0..=splats as u32).map(|i| 4 * i).collect();
+    let columns: Vec<u32> = (0..4 * splats as u32).map(|k| (k / 4 / 1100 + k % 4 * 3) % joints).collect();
+    let rows = Rows { starts: &starts, columns: &columns, values: &vec![0.25; 4 * splats] };
+    let skin = Skin::new(device, &rows, joints as usize, Carry::Rigid, poses)?;
+    let turn = |j: u64| {
+        let (sine, cosine) = uniform(j, 7).sin_cos();
+        [cosine, -sine, 0.0, 0.0, sine, cosine, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0].map(|v| v as f32)
+    };
+    let matrices: Vec<f32> = (0..(joints as usize * poses) as u64).flat_map(turn).collect();
+    let matrices = Buffer::from_slice(device, &matrices)?;
+    let (rest, out, upstream, by_rest) =
+        (arrays(splats, 1)?, arrays(splats * poses, 4)?, arrays(splats * poses, 7)?, arrays(splats, 10)?);
+    let (by_matrices, by_weights) =
+        (Buffer::new(device, 12 * joints as usize * poses)?, Buffer::new(device, 4 * splats)?);
+    let shapes = Blendshapes::new(device, splats, bases, poses)?;
+    let deltas = |seed: u64| -> Result<Bases, CudaError> {
+        let [means, rotations, sh0] = arrays(bases * splats, seed)?;
+        Ok(Bases { means, rotations, sh0 })
+    };
+    let (bases_on, by_bases, weights, by_psi) =
+        (deltas(20)?, deltas(30)?, noise(bases * poses, 40)?, noise(bases * poses, 41)?);
+    let work = || -> Result<(), CudaError> {
+        skin.forward(poses, &matrices, &of(&rest), &out[0], &out[1])?;
+        let gradients = SkinGradients { rest: of(&by_rest), matrices: &by_matrices, weights: &by_weights };
+        skin.backward(poses, &matrices, &of(&rest), &upstream[0], &upstream[1], &gradients)?;
+        shapes.forward(poses, &blended(&rest), &bases_on, &weights, &blended(&out))?;
+        let gradients = (&blended(&by_rest), &by_bases, &by_psi);
+        shapes.backward(poses, &blended(&rest), &bases_on, &weights, &blended(&upstream), gradients)
+    };
+    work()?;
+    device.synchronize()?;
+    device.profile(work)
 }
