@@ -6,6 +6,7 @@
 // `body_skin_backward`, `body_shaped_backward` a thread for each (vertex, pose); `body_transforms_backward` a block for each (joint,
 // pose); `body_columns_backward` a block for COLUMNS columns and GROUP poses.
 // Floor of the forward pass: directions and correctives once from memory, FLAME 8.4 MB = 2 us, SMPL-X 64 MB = 15 us at 4.3 TB/s.
+// Measured on an H200, FLAME, 32 poses: joints 19 us, vertices 41; backward skin 6, transforms 17, columns 34 + 34, chain 9, shaped 6.
 
 #define GROUP 8     // poses of a thread
 #define COLUMNS 4   // columns of a block in body_columns_backward

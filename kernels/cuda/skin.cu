@@ -3,7 +3,8 @@
 //
 // Threads: `skin` and `skin_backward` one for each (splat, pose) and one for each splat; `skin_joints_backward` a block for each (joint,
 // pose), over the list of the joint's splats, so that nothing is added atomically.
-// Floor: 40 bytes written a splat and pose (36 with covariances).
+// Floor: 40 bytes written a splat and pose (36 with covariances), 60 k splats and 32 poses 18 us. Measured on an H200, 55 joints, 4
+// influences: skin 74 us, skin_backward 156, weights 121, joints 65.
 
 struct Skin {
     const u32 *starts, *joints;     // influences of each splat

@@ -4,7 +4,8 @@
 // Threads: `faces` and `faces_backward` one for each (triangle, pose), `bind` one for each (splat, pose), `bind_backward` one for each
 // splat (all poses when they share the splats), `vertices_backward` one for each (vertex, pose). Sums run over lists made beforehand
 // (splats of a triangle, corners at a vertex), so that nothing is added atomically and results repeat bit for bit.
-// Floor: `bind` writes 40 bytes a splat and pose, 60 k splats x 32 poses 77 MB = 18 us at 4.3 TB/s.
+// Floor: `bind` writes 40 bytes a splat and pose, 60 k splats x 32 poses 77 MB = 18 us at 4.3 TB/s. Measured on an H200, 10,144 faces,
+// 60 k splats, 32 poses: faces 30 us, bind 54, bind_backward 49, faces_backward 52, vertices_backward 9.
 
 struct Binding {
     const float *vertices;      // P x V x 3

@@ -52,6 +52,8 @@ fn write_png(
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(color);
     encoder.set_depth(depth);
+    // a head of 512 x 512: 0.7 ms and 99.7 kB, 20.8 ms and 94.1 kB by default
+    encoder.set_compression(png::Compression::Fast);
     if color != png::ColorType::Grayscale {
         encoder.set_source_srgb(png::SrgbRenderingIntent::Perceptual);
     }

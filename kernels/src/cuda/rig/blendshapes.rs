@@ -12,6 +12,7 @@ use super::{
 
 /// As in blendshapes.cu.
 const GROUP: usize = 4;
+const WEIGHT_GROUP: usize = 8;
 
 /// Deltas of K bases over N splats, basis after basis, or gradients by them; an attribute that no basis changes is empty.
 #[derive(Debug)]
@@ -189,7 +190,7 @@ impl Blendshapes {
         let blocks = self.splats.div_ceil(THREADS as usize);
         self.run(&self.rotations_backward, [blocks, poses], THREADS, &arguments)?;
         self.run(&self.backward, [blocks, self.bases + 1], THREADS, &arguments)?;
-        self.run(&self.weights_backward, [self.bases, poses], 512, &arguments)
+        self.run(&self.weights_backward, [self.bases, poses.div_ceil(WEIGHT_GROUP)], 512, &arguments)
     }
 }
 
