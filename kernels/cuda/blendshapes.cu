@@ -3,13 +3,17 @@
 //
 // Threads: `blend` one for each splat and GROUP poses, so that the bases (K x N x 40 bytes) are read once for all of them;
 // `blend_rotations_backward` one for each (splat, pose); `blend_backward` one for each (splat, basis), the base counting as basis K;
-// `blend_weights_backward` a block for each basis and WEIGHT_GROUP poses; `morph` a thread for each (splat, pose). `layer` a warp for each output and pose, `layer_backward` a thread for each
+// `blend_weights_backward` a block for TILE_BASES bases, TILE_POSES poses and CHUNK splats, whose sums
+// `blend_weights_sum` adds; `morph` a thread for each (splat, pose). `layer` a warp for each output and pose, `layer_backward` a thread for each
 // input and pose, `layer_weights_backward` a thread for each weight.
 // Floor of `blend`: K = 20, 60 k splats 48 MB read = 11 us a group of poses, 40 bytes written a splat and pose. Measured on an H200, 60 k
-// splats, 20 bases, 32 poses: blend 104 us, rotations 100, base and deltas 182, weights 824 with one pose a block.
+// splats, 20 bases, 32 poses: blend 104 us, rotations 100, base and deltas 182; weights
+// 824 with a block for each basis and pose, 1094 with eight poses a block.
 
 #define GROUP 4
-#define WEIGHT_GROUP 8  // poses of a block of `blend_weights_backward`
+#define TILE_BASES 4   // of a block of `blend_weights_backward`
+#define TILE_POSES 4
+#define CHUNK 2048     // splats of such a block
 
 struct Shapes {
     const float *means, *rotations, *sh0;                     // N
@@ -22,6 +26,7 @@ struct Shapes {
     float *base_means, *base_rotations, *base_sh0;            // N
     float *by_mean_deltas, *by_rotation_deltas, *by_sh0_deltas;  // K x N
     float *by_weights;                                        // P x K
+    float *partial;                                           // chunks x P x K
     u32 splats, bases, poses;
     u32 pad;
 };
@@ -109,27 +114,43 @@ extern "C" __global__ void blend_backward(const __grid_constant__ Shapes s) {
 }
 
 extern "C" __global__ void blend_weights_backward(const __grid_constant__ Shapes s) {
-    __shared__ float scratch[WEIGHT_GROUP * 32];
-    u32 k = blockIdx.x, first = blockIdx.y * WEIGHT_GROUP;
-    float sum[WEIGHT_GROUP];
+    __shared__ float scratch[TILE_BASES * TILE_POSES * 32];
+    u32 tiles = (s.bases + TILE_BASES - 1) / TILE_BASES, chunk = blockIdx.x / tiles;
+    u32 basis = blockIdx.x % tiles * TILE_BASES, pose = blockIdx.y * TILE_POSES;
+    u64 low = (u64)chunk * CHUNK, high = min(low + CHUNK, (u64)s.splats);
+    float sum[TILE_BASES * TILE_POSES];
 #pragma unroll
-    for (int p = 0; p < WEIGHT_GROUP; p++) sum[p] = 0.0f;
+    for (int t = 0; t < TILE_BASES * TILE_POSES; t++) sum[t] = 0.0f;
     for (u32 part = 0; part < 3; part++) {
         u32 width = part == 1 ? 4 : 3;
         const float *deltas = part == 0 ? s.mean_deltas : part == 1 ? s.rotation_deltas : s.sh0_deltas;
         const float *by = part == 0 ? s.by_means : part == 1 ? s.by_raw : s.by_sh0;
         if (!deltas) continue;
         u64 count = (u64)width * s.splats;
-        for (u64 i = threadIdx.x; i < count; i += blockDim.x) {
-            float d = deltas[k * count + i];
+        for (u64 i = width * low + threadIdx.x; i < width * high; i += blockDim.x) {
+            float d[TILE_BASES], g[TILE_POSES];
 #pragma unroll
-            for (int p = 0; p < WEIGHT_GROUP; p++)
-                if (first + p < s.poses) sum[p] += d * by[(first + p) * count + i];
+            for (int k = 0; k < TILE_BASES; k++) d[k] = basis + k < s.bases ? deltas[(basis + k) * count + i] : 0.0f;
+#pragma unroll
+            for (int p = 0; p < TILE_POSES; p++) g[p] = pose + p < s.poses ? by[(pose + p) * count + i] : 0.0f;
+#pragma unroll
+            for (int k = 0; k < TILE_BASES; k++)
+#pragma unroll
+                for (int p = 0; p < TILE_POSES; p++) sum[k * TILE_POSES + p] += d[k] * g[p];
         }
     }
-    float total = block_sum<WEIGHT_GROUP>(sum, scratch);
-    if (threadIdx.x < WEIGHT_GROUP && first + threadIdx.x < s.poses)
-        s.by_weights[(u64)(first + threadIdx.x) * s.bases + k] = total;
+    float total = block_sum<TILE_BASES * TILE_POSES>(sum, scratch);
+    u32 k = basis + threadIdx.x / TILE_POSES, p = pose + threadIdx.x % TILE_POSES;
+    if (threadIdx.x < TILE_BASES * TILE_POSES && k < s.bases && p < s.poses)
+        s.partial[((u64)chunk * s.poses + p) * s.bases + k] = total;
+}
+
+extern "C" __global__ void blend_weights_sum(const __grid_constant__ Shapes s) {
+    u32 i = blockIdx.x * blockDim.x + threadIdx.x, count = s.bases * s.poses;
+    if (i >= count) return;
+    float sum = 0.0f;
+    for (u32 chunk = 0; chunk < (s.splats + CHUNK - 1) / CHUNK; chunk++) sum += s.partial[(u64)chunk * count + i];
+    s.by_weights[i] = sum;
 }
 
 // Sparse position morphs of kind 7.

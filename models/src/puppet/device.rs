@@ -53,14 +53,16 @@ enum Carrier {
     /// Splats stay where blendshapes put them.
     None,
     Joints {
-        skin: Skin,
+        skin: Box<Skin>,
         matrices: Buffer<f32>,
     },
-    Triangles {
-        body: rig::Body,
-        subject: Identity<f32>,
-        binding: Binding,
-    },
+    Triangles(Box<Triangles>),
+}
+
+struct Triangles {
+    body: rig::Body,
+    subject: Identity<f32>,
+    binding: Binding,
 }
 
 impl<'a> DevicePuppet<'a> {
@@ -127,7 +129,7 @@ impl<'a> DevicePuppet<'a> {
                 let carry = if full { Carry::Covariance } else { Carry::Rigid };
                 let joints = skeleton.joints.len();
                 Carrier::Joints {
-                    skin: Skin::new(device, &rows, joints, carry, poses)?,
+                    skin: Box::new(Skin::new(device, &rows, joints, carry, poses)?),
                     matrices: Buffer::new(device, 12 * joints * poses)?,
                 }
             }
@@ -144,11 +146,11 @@ impl<'a> DevicePuppet<'a> {
                     triangles: &binding.triangles,
                     barycentrics: binding.barycentrics.as_deref().unwrap_or_default(),
                 };
-                Carrier::Triangles {
+                Carrier::Triangles(Box::new(Triangles {
                     body: body.on_device(device, &subject, RotationForm::Matrix, poses)?,
                     subject,
                     binding: Binding::new(device, &arrays, poses)?,
-                }
+                }))
             }
             RigBase::Static | RigBase::Frames(_) => Carrier::None,
         };
@@ -209,7 +211,8 @@ impl<'a> DevicePuppet<'a> {
                 let rest = GeometryBuffers { means, rotations, log_scales: &self.canonical[2] };
                 skin.forward(count, matrices, &rest, &self.splats.means, &self.splats.shape)?;
             }
-            (Carrier::Triangles { body, subject, binding }, RigBase::Triangle(_)) => {
+            (Carrier::Triangles(on), RigBase::Triangle(_)) => {
+                let Triangles { body, subject, binding } = &mut **on;
                 let on_host = puppet.body().expect("puppets refuse triangle-bound avatars without a body");
                 let constants = puppet.avatar().template.as_ref().map_or(&[][..], |t| &t.constants);
                 let (mut coefficients, mut turns, mut places) = (Vec::new(), Vec::new(), Vec::new());

@@ -12,7 +12,9 @@ use super::{
 
 /// As in blendshapes.cu.
 const GROUP: usize = 4;
-const WEIGHT_GROUP: usize = 8;
+const TILE_BASES: usize = 4;
+const TILE_POSES: usize = 4;
+const CHUNK: usize = 2048;
 
 /// Deltas of K bases over N splats, basis after basis, or gradients by them; an attribute that no basis changes is empty.
 #[derive(Debug)]
@@ -52,7 +54,9 @@ pub struct Blendshapes {
     rotations_backward: Kernel,
     backward: Kernel,
     weights_backward: Kernel,
+    weights_sum: Kernel,
     by_raw: Buffer<f32>,
+    partial: Buffer<f32>,
     splats: usize,
     bases: usize,
     capacity: usize,
@@ -71,6 +75,7 @@ struct Arguments {
     by_base: [u64; 3],
     by_deltas: [u64; 3],
     by_weights: u64,
+    partial: u64,
     sizes: [u32; 4],
 }
 
@@ -95,6 +100,8 @@ impl Blendshapes {
             rotations_backward: make("blend_rotations_backward")?,
             backward: make("blend_backward")?,
             weights_backward: make("blend_weights_backward")?,
+            weights_sum: make("blend_weights_sum")?,
+            partial: Buffer::new(device, splats.div_ceil(CHUNK) * poses * bases)?,
             by_raw: Buffer::new(device, 4 * poses * splats)?,
             splats,
             bases,
@@ -137,6 +144,7 @@ impl Blendshapes {
             by_base: [0; 3],
             by_deltas: [0; 3],
             by_weights: 0,
+            partial: self.partial.pointer(),
             sizes: [self.splats, self.bases, poses, 0].map(|n| n as u32),
         })
     }
@@ -190,7 +198,9 @@ impl Blendshapes {
         let blocks = self.splats.div_ceil(THREADS as usize);
         self.run(&self.rotations_backward, [blocks, poses], THREADS, &arguments)?;
         self.run(&self.backward, [blocks, self.bases + 1], THREADS, &arguments)?;
-        self.run(&self.weights_backward, [self.bases, poses.div_ceil(WEIGHT_GROUP)], 512, &arguments)
+        let chunks = self.splats.div_ceil(CHUNK) * self.bases.div_ceil(TILE_BASES);
+        self.run(&self.weights_backward, [chunks, poses.div_ceil(TILE_POSES)], 256, &arguments)?;
+        self.run(&self.weights_sum, [(self.bases * poses).div_ceil(THREADS as usize), 1], THREADS, &arguments)
     }
 }
 
