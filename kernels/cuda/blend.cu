@@ -6,7 +6,7 @@
 // Measured: kernels/NOTES.md.
 
 #ifndef BLEND_BLOCKS
-#define BLEND_BLOCKS (CHANNELS > 3 ? 4 : 6)  // per multiprocessor
+#define BLEND_BLOCKS (CHANNELS > 3 ? 4 : 5)  // per multiprocessor
 #endif
 
 extern "C" __global__ void __launch_bounds__(128, BLEND_BLOCKS) blend(const BlendArgs args) {

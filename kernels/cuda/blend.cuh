@@ -6,7 +6,7 @@
 // 6 blocks of 32.
 
 #ifndef BATCH
-#define BATCH (CHANNELS > 3 ? 128 : 256)  // records in shared memory at a time
+#define BATCH (CHANNELS > 3 ? 128 : 256)  // records in shared memory at a time, a multiple of 128
 #endif
 #define EACH (BATCH / 128)  // of which each thread fetches so many
 #define NOTHING BATCH  // a record that is nowhere visible, to fill lists
