@@ -11,7 +11,7 @@
 
 extern "C" __global__ void __launch_bounds__(128, BLEND_BLOCKS) blend(const BlendArgs args) {
     __shared__ Batch batch;
-    Work work = queued(args.bins, args.queue, args.tiles, blockIdx.x);
+    Work work = load_work(args.works, blockIdx.x);
     const Picture &picture = args.pictures[work.picture];
     u32 inside = work.tile - picture.tiles;
     u32 left = inside % picture.columns * TILE, top = inside / picture.columns * TILE;
@@ -39,7 +39,7 @@ extern "C" __global__ void __launch_bounds__(128, BLEND_BLOCKS) blend(const Blen
 #pragma unroll
     for (int e = 0; e < EACH; e++) {
         u32 entry = e * 128 + threadIdx.x;
-        next[e] = fetch(args, picture.records, entry < count ? args.order[start + entry] : 0, entry < count);
+        next[e] = fetch(args, entry < count ? args.order[start + entry] : 0, entry < count);
         ahead[e] = entry + BATCH < count ? args.order[start + entry + BATCH] : 0;
     }
     for (u32 base = 0; base < count; base += BATCH) {
@@ -51,7 +51,7 @@ extern "C" __global__ void __launch_bounds__(128, BLEND_BLOCKS) blend(const Blen
             store(batch, next[e], entry, touched, base + entry + 1);
             if (next[e].valid) args.touched[start + base + entry] = (u16)touched;
             u32 after = base + BATCH + entry;
-            next[e] = fetch(args, picture.records, ahead[e], after < count);
+            next[e] = fetch(args, ahead[e], after < count);
             ahead[e] = after + BATCH < count ? args.order[start + after + BATCH] : 0;
         }
         __syncthreads();
@@ -124,6 +124,16 @@ extern "C" __global__ void __launch_bounds__(128, BLEND_BLOCKS) blend(const Blen
             if (__all_sync(FULL, t0 < stop && t1 < stop)) break;
         }
     }
+    // where the way back begins
+    u32 deep = __reduce_max_sync(FULL, max(last0, last1));
+    if (count != 0) {
+        __syncthreads();
+        u32 *deepest = (u32 *)batch.records;
+        if (lane == 0) deepest[warp] = deep;
+        __syncthreads();
+        deep = max(max(deepest[0], deepest[1]), max(deepest[2], deepest[3]));
+    }
+    if (threadIdx.x == 0) args.deepest[blockIdx.x] = deep;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         u32 row = y + half * 2;
