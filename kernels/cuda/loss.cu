@@ -26,6 +26,14 @@ typedef unsigned int u32;
 // beyond the last filtered plane, shared memory has two rows more: the last piece of a column reads them for pixels that are
 // not there
 
+// blocks per multiprocessor
+#ifndef SLOPES_BLOCKS
+#define SLOPES_BLOCKS 4
+#endif
+#ifndef GRADIENT_BLOCKS
+#define GRADIENT_BLOCKS 5
+#endif
+
 struct LossArgs {
     const float *a, *b;      // pictures, height x width x channels
     float *slopes;           // 3 planes per picture and channel
@@ -121,7 +129,7 @@ __device__ __forceinline__ float reciprocal(float x) {
     return y;
 }
 
-extern "C" __global__ void __launch_bounds__(256, 4) ssim_slopes(const LossArgs args) {
+extern "C" __global__ void __launch_bounds__(256, SLOPES_BLOCKS) ssim_slopes(const LossArgs args) {
     extern __shared__ float memory[];
     // MOMENTS x ROWS x FILTERED, in the place of the pictures once those have been read
     float *in_a = memory, *in_b = in_a + ROWS * PITCH, *filtered = memory;
@@ -248,7 +256,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) ssim_slopes(const LossArgs 
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256, 4) ssim_gradient(const LossArgs args) {
+extern "C" __global__ void __launch_bounds__(256, GRADIENT_BLOCKS) ssim_gradient(const LossArgs args) {
     extern __shared__ float memory[];
     float *slopes = memory, *filtered = memory;  // 3 x ROWS x FILTERED, in the place of the slopes once those are read
     Place p = place_of(args);
