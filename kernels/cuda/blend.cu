@@ -3,7 +3,7 @@
 // Mapping: see blend.cuh. Per splat and group: 3 shared loads, 4 instructions for the column, 13 for each of two pixels; 34
 // for 64 pixels of a warp. Records of the next batch are on their way while one is blended.
 // Floor: instructions: entries x blocks touched / 4 x 34 over 1.045 M warp-instructions per us.
-// Measured: kernels/NOTES.md.
+// Measured (H200, 150 k splats, 512 x 512): 43 us, 24.8 a view of 32 at 72 % of the issue rate.
 
 #ifndef BLEND_BLOCKS
 #define BLEND_BLOCKS (CHANNELS > 3 ? 4 : 5)  // per multiprocessor

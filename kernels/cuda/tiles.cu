@@ -25,7 +25,7 @@ struct TilesArgs {
 static_assert(sizeof(TilesArgs) == 160, "the size in layout.rs");
 
 // A place for each tile's list. Which comes where does not matter: one addition per warp to a common total.
-// Mapping: one thread per tile. Floor: latency.
+// Mapping: one thread per tile. Floor: latency. Measured: 5 us.
 extern "C" __global__ void __launch_bounds__(256) allocate(const TilesArgs args) {
     u32 tile = blockIdx.x * 256 + threadIdx.x;
     int lane = threadIdx.x & 31;
@@ -61,7 +61,8 @@ extern "C" __global__ void __launch_bounds__(256) allocate(const TilesArgs args)
 }
 
 // Mapping: one thread per record, blocks as in project.cu. Up to four places are asked for before the first is waited
-// for. Floor: 16 bytes a record, 8 and an atomic an entry.
+// for. Floor: 16 bytes a record, 8 and an atomic an entry: 3 us for 150 k splats.
+// Measured (H200, 512 x 512): 14 us, 8.9 a view of 32.
 extern "C" __global__ void __launch_bounds__(128) scatter(const TilesArgs args) {
     const Picture &picture = args.pictures[blockIdx.x % args.picture_count];
     u32 first = blockIdx.x / args.picture_count * 128;
@@ -229,7 +230,8 @@ __device__ __forceinline__ void sort_part(const u64 *keys, u32 count, Sorting &s
 
 #define LARGEST (SORT * 16)
 
-// Mapping: one block per list. Floor: 12 bytes an entry.
+// Mapping: one block per list. Floor: 12 bytes an entry; 4 M instructions for 300 k entries: 4 us.
+// Measured (H200, 512 x 512): 14 us, 5.6 a view of 32.
 // A list beyond 2048 entries is sorted in parts, which are then merged in global memory: slower, and never cut short.
 extern "C" __global__ void __launch_bounds__(SORT) sort(const TilesArgs args) {
     __shared__ Sorting s;
