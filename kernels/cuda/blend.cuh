@@ -6,7 +6,7 @@
 // 6 blocks of 32.
 
 #ifndef BATCH
-#define BATCH (CHANNELS > 3 ? 128 : 256)  // records in shared memory at a time
+#define BATCH (CHANNELS > 3 ? 128 : 256)  // records in shared memory at a time, a multiple of 128
 #endif
 #define EACH (BATCH / 128)  // of which each thread fetches so many
 #define NOTHING BATCH  // a record that is nowhere visible, to fill lists
@@ -22,16 +22,15 @@ struct BlendArgs {
     const float4 *records;
     const float4 *normals;
     const u32 *order;
-    u32 tiles, pad;
-    const u32 *bins;
-    const uint4 *queue;
+    const uint4 *works;
+    u32 *deepest;  // per work: one more than the position of the last splat that any of its pixels blended
     u16 *touched;  // per entry: blocks of 4 x 4 pixels of its tile that the splat touches; forward writes, backward reads
     // of all pictures, one after the other
     float *rgb, *alpha, *depth, *normal;
     float *light;  // what passes each pixel
     u32 *last;     // one more than the position in its list of the last splat blended
 };
-static_assert(sizeof(BlendArgs) == 152, "the size in layout.rs");
+static_assert(sizeof(BlendArgs) == 144, "the size in layout.rs");
 
 struct __align__(16) Batch {
     float records[(BATCH + 1) * WORDS];
@@ -65,20 +64,19 @@ struct Fetched {
 };
 
 // Starts the thread's loads of an entry of a list of `count`.
-// `splat` is the entry, which was loaded before.
-__device__ __forceinline__ Fetched fetch(const BlendArgs &args, u32 records, u32 splat, bool valid) {
+// `record` is the entry, which was loaded before.
+__device__ __forceinline__ Fetched fetch(const BlendArgs &args, u32 record, bool valid) {
     Fetched f;
     f.valid = valid;
-    f.record = 0;
+    f.record = record;
     f.r0 = f.r1 = f.r2 = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     if (f.valid) {
-        f.record = records + splat;
-        const float4 *r = args.records + (size_t)f.record * 3;
+        const float4 *r = args.records + (size_t)record * 3;
         f.r0 = r[0];
         f.r1 = r[1];
         f.r2 = r[2];
 #if CHANNELS == 7
-        f.normal = args.normals[f.record];
+        f.normal = args.normals[record];
 #endif
     }
     return f;

@@ -64,6 +64,12 @@ struct Work {
     u32 tile, picture, start, count;
 };
 
+__device__ __forceinline__ Work load_work(const uint4 *works, u32 at) {
+    uint4 w = works[at];
+    Work work = {w.x, w.y, w.z, w.w};
+    return work;
+}
+
 // What is at place `at` of the queue; all lanes of the warp come here together.
 __device__ __forceinline__ Work queued(const u32 *bins, const uint4 *queue, u32 tiles, u32 at) {
     u32 lane = threadIdx.x & 31, count = bins[lane], end = count;
@@ -73,9 +79,7 @@ __device__ __forceinline__ Work queued(const u32 *bins, const uint4 *queue, u32 
     }
     u32 bin = __ffs(__ballot_sync(FULL, at < end)) - 1;
     u32 start = __shfl_sync(FULL, end - count, bin);
-    uint4 w = queue[(size_t)bin * tiles + at - start];
-    Work work = {w.x, w.y, w.z, w.w};
-    return work;
+    return load_work(queue + (size_t)bin * tiles, at - start);
 }
 
 struct Vec3 { float x, y, z; };

@@ -4,7 +4,7 @@
 // read the same parameters and count in different places. SH coefficients come through shared memory, 16 bytes a thread,
 // while the geometry is computed.
 // Floor: 236 bytes of parameters (SH degree 3) and 48 of record: 150 k splats 10 us at 4.3 TB/s.
-// Measured: kernels/NOTES.md.
+// Measured (H200, 150 k splats, SH degree 3, 512 x 512, as below): 24 us, 8.3 a view of 32.
 
 struct ProjectArgs {
     Scene scene;

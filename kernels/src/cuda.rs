@@ -16,6 +16,7 @@ pub mod bench;
 mod cache;
 mod device;
 mod error;
+pub mod knn;
 pub mod loss;
 mod nvrtc;
 pub mod raster;

@@ -2,6 +2,7 @@
 
 pub mod adam;
 pub mod cuda;
+pub mod knn;
 pub mod losses;
 pub mod metrics;
 pub mod orbit;

@@ -35,7 +35,7 @@ pub struct Row {
     pub ms: f64,
     /// The quickest and the slowest tenth.
     pub spread_ms: [f64; 2],
-    /// What it must reach at least, and what it should reach.
+    /// What it must reach at least, and what it should reach; infinite where nothing is asked.
     pub targets_ms: [f64; 2],
     /// Milliseconds by kernel, measured apart.
     pub kernels: Vec<(&'static str, f64)>,
@@ -161,7 +161,12 @@ pub fn table(device: &Arc<Device>, repeats: usize, filter: &str) -> Result<Vec<R
     for case in CASES.iter().filter(|case| case.name.contains(filter)) {
         rows.push(row(device, case, repeats)?);
     }
-    for (name, run) in [(STEP, step as fn(&Arc<Device>, usize) -> Result<Row, CudaError>), (LOSS, loss), (ADAM, adam)] {
+    for (name, run) in [
+        (STEP, step as fn(&Arc<Device>, usize) -> Result<Row, CudaError>),
+        (LOSS, loss),
+        (ADAM, adam),
+        (KNN, neighbours),
+    ] {
         if name.contains(filter) {
             rows.push(run(device, repeats)?);
         }
@@ -171,6 +176,7 @@ pub fn table(device: &Arc<Device>, repeats: usize, filter: &str) -> Result<Vec<R
 
 const STEP: &str = "whole step: render, 0.8 L1 + 0.2 (1−SSIM), backward, Adam, 150 k, 512²";
 const LOSS: &str = "L1 + SSIM fwd + bwd, 512² × 3, 8 images";
+const KNN: &str = "3 nearest neighbours of 150 k points among themselves";
 const ADAM: &str = "Adam, 29.5 M elements";
 
 /// Numbers between 0 and 1.
@@ -182,14 +188,14 @@ fn finish(
     device: &Arc<Device>,
     repeats: usize,
     case: &str,
-    (rival, rival_ms): (&'static str, f64),
+    (rival, rival_ms): (&'static str, Option<f64>),
     targets_ms: [f64; 2],
     mut work: impl FnMut() -> Result<(), CudaError>,
 ) -> Result<Row, CudaError> {
     work()?;
     let kernels = profile(device, &mut work)?;
     let (ms, spread_ms) = time(device, repeats, work)?;
-    Ok(Row { case: case.to_owned(), rival, rival_ms: Some(rival_ms), ms, spread_ms, targets_ms, kernels })
+    Ok(Row { case: case.to_owned(), rival, rival_ms, ms, spread_ms, targets_ms, kernels })
 }
 
 /// Medians of five runs by kernel.
@@ -226,7 +232,7 @@ fn step(device: &Arc<Device>, repeats: usize) -> Result<Row, CudaError> {
     // small enough for the scene to stay what it is over all repeats
     let rate = 1e-9;
     let targets = [0.75, 0.42];
-    finish(device, repeats, STEP, ("Faster-GS", 0.796), targets, || {
+    finish(device, repeats, STEP, ("Faster-GS", Some(0.796)), targets, || {
         batch.forward(&splats)?;
         loss.backward(&batch.rgb, &photo, LossWeights::default())?;
         batch.backward(&splats, Planes { rgb: Some(&loss.gradient), ..Planes::default() }, &mut gradients)?;
@@ -250,7 +256,9 @@ fn loss(device: &Arc<Device>, repeats: usize) -> Result<Row, CudaError> {
     let [a, b] = [2, 3].map(|seed| Buffer::from_slice(device, &noise(count, seed)));
     let (a, b) = (a?, b?);
     let mut loss = Loss::new(device, 8, [512, 512, 3])?;
-    finish(device, repeats, LOSS, ("fused-ssim", 0.356), [0.30, 0.12], || loss.backward(&a, &b, LossWeights::default()))
+    finish(device, repeats, LOSS, ("fused-ssim", Some(0.356)), [0.30, 0.12], || {
+        loss.backward(&a, &b, LossWeights::default())
+    })
 }
 
 fn adam(device: &Arc<Device>, repeats: usize) -> Result<Row, CudaError> {
@@ -260,7 +268,7 @@ fn adam(device: &Arc<Device>, repeats: usize) -> Result<Row, CudaError> {
     let gradients: Vec<Buffer<f32>> =
         lengths.iter().map(|n| Buffer::from_slice(device, &noise(*n, 5))).collect::<Result<_, _>>()?;
     let mut adam = Adam::new(device, crate::adam::Adam::default(), &lengths)?;
-    finish(device, repeats, ADAM, ("Faster-GS", 0.221), [0.22, 0.205], || {
+    finish(device, repeats, ADAM, ("Faster-GS", Some(0.221)), [0.22, 0.205], || {
         let tensors = values.iter_mut().zip(&gradients);
         let tensor = |(values, gradient)| Tensor { values, gradient, rate: 1e-3, mask: None };
         adam.step(&mut tensors.map(tensor).collect::<Vec<_>>())
@@ -301,4 +309,11 @@ fn row(device: &Arc<Device>, case: &Case, repeats: usize) -> Result<Row, CudaErr
         targets_ms: case.targets_ms,
         kernels: kernels.into_iter().map(|(name, ms)| (name, ms / per)).collect(),
     })
+}
+
+fn neighbours(device: &Arc<Device>, repeats: usize) -> Result<Row, CudaError> {
+    let host = shell(150_000, 0, SHELL_SEED).splats;
+    let points = Buffer::from_slice(device, host.means.as_flattened())?;
+    let mut search = super::knn::Search::new(device, points.len() / 3, 3)?;
+    finish(device, repeats, KNN, ("none", None), [f64::INFINITY; 2], || search.run(&points, &points, true))
 }

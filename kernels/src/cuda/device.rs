@@ -216,7 +216,8 @@ impl Device {
         Ok(())
     }
 
-    /// Captures what `work` enqueues, to be replayed. `work` must neither take nor give back memory, nor wait.
+    /// Captures what `work` enqueues, to be replayed. `work` must neither take nor give back memory, nor wait; and nobody else
+    /// may use this device's stream meanwhile: another [`Device::open`] has a stream of its own.
     ///
     /// # Errors
     /// Those of `work`, and of the driver.

@@ -30,7 +30,7 @@ struct LossArgs {
     l1: f32,
     ssim: f32,
     valid: u32,
-    clamp: u32,
+    pad0: u32,
     window: [f32; 11],
     pad: u32,
 }
@@ -41,10 +41,19 @@ unsafe impl DeviceRepr for LossArgs {}
 const WIDE: usize = 32;
 const HIGH: usize = 54;
 const ROWS: usize = HIGH + 2 * RADIUS;
+
 const PITCH: usize = WIDE + 2 * RADIUS + 1;
 const FILTERED: usize = WIDE + 1;
-const SLOPES_BYTES: usize = (2 * ROWS * PITCH + (5 * ROWS + 2) * FILTERED) * 4;
-const GRADIENT_BYTES: usize = (3 * ROWS * PITCH + (3 * ROWS + 2) * FILTERED) * 4;
+
+/// Bytes of shared memory for what is read and then, in its place, what is filtered; two rows more are read than written.
+const fn shared_bytes(planes: usize, moments: usize) -> usize {
+    let (read, filtered) = (planes * ROWS * PITCH, (moments * ROWS + 2) * FILTERED);
+    4 * if read > filtered { read } else { filtered }
+}
+
+/// Of the first kernel without and with clamping, which filters four moments and five.
+const SLOPES_BYTES: [usize; 2] = [shared_bytes(2, 4), shared_bytes(2, 5)];
+const GRADIENT_BYTES: usize = shared_bytes(3, 3);
 
 /// Bytes of slopes that one pair of launches leaves between its kernels: they are read back from L2, which has 50 to 60 MB
 /// on the devices this was measured on.
@@ -71,7 +80,8 @@ impl Default for LossWeights {
 /// L1 and SSIM of pictures of one size.
 pub struct Loss {
     device: Arc<Device>,
-    slopes_kernel: Kernel,
+    /// Without and with clamping.
+    slopes_kernels: [Kernel; 2],
     gradient_kernel: Kernel,
     pictures: usize,
     size: [usize; 3],
@@ -94,19 +104,28 @@ impl Loss {
         pictures: usize,
         [width, height, channels]: [usize; 3],
     ) -> Result<Self, CudaError> {
-        let make = |name: &'static str, bytes: usize| {
-            let kernel = Kernel { name, function: device.function(name, &Source { parts: &SOURCE, defines: &[] })? };
+        let make = |name: &'static str, clamp: i32, bytes: usize| {
+            let source = Source { parts: &SOURCE, defines: &[("CLAMP", clamp)] };
+            let kernel = Kernel { name, function: device.function(name, &source)? };
             kernel.allow_shared(bytes)?;
             Ok::<_, CudaError>(kernel)
         };
         let one = width * height * channels;
+        if one > i32::MAX as usize / 8 {
+            // offsets inside a picture are 32-bit numbers
+            return Err(CudaError::TooLarge {
+                what: "values of a picture",
+                size: one as u64,
+                limit: i32::MAX as u64 / 8,
+            });
+        }
         let at_once = (KEPT / (one * 12).max(1)).clamp(1, pictures.max(1));
         let weights: Vec<f64> =
             (0..11).map(|i| (-(i as f64 - RADIUS as f64).powi(2) / (2.0 * SIGMA * SIGMA)).exp()).collect();
         let total: f64 = weights.iter().sum();
         Ok(Self {
-            slopes_kernel: make("ssim_slopes", SLOPES_BYTES)?,
-            gradient_kernel: make("ssim_gradient", GRADIENT_BYTES)?,
+            slopes_kernels: [make("ssim_slopes", 0, SLOPES_BYTES[0])?, make("ssim_slopes", 1, SLOPES_BYTES[1])?],
+            gradient_kernel: make("ssim_gradient", 0, GRADIENT_BYTES)?,
             pictures,
             size: [width, height, channels],
             at_once,
@@ -133,6 +152,8 @@ impl Loss {
         }
         self.gradient.poison()?;
         self.values.clear()?;
+        let clamp = usize::from(weights.options.clamp);
+        let slopes = &self.slopes_kernels[clamp];
         let blocks = width.div_ceil(WIDE) * height.div_ceil(HIGH);
         for first in (0..self.pictures).step_by(self.at_once) {
             let args = LossArgs {
@@ -148,14 +169,14 @@ impl Loss {
                 l1: weights.l1,
                 ssim: weights.ssim,
                 valid: weights.options.valid.into(),
-                clamp: weights.options.clamp.into(),
+                pad0: 0,
                 window: self.window,
                 pad: 0,
             };
             let grid = [blocks, self.at_once.min(self.pictures - first) * channels];
             // SAFETY: the layout is the kernels', and the sizes were checked above
             unsafe {
-                self.device.launch_shared(&self.slopes_kernel, grid, 256, SLOPES_BYTES, &args)?;
+                self.device.launch_shared(slopes, grid, 256, SLOPES_BYTES[clamp], &args)?;
                 self.device.launch_shared(&self.gradient_kernel, grid, 256, GRADIENT_BYTES, &args)?;
             }
         }

@@ -21,6 +21,7 @@ pub(super) fn run(ordinal: usize, as_json: bool) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let target = |ms: f64| if ms.is_finite() { ms.to_string() } else { "–".to_owned() };
     let mut lines = vec![["case", "ms", "10–90 %", "rival", "its ms", "must", "goal"].map(str::to_owned).to_vec()];
     for row in &rows {
         let [low, high] = row.spread_ms;
@@ -31,8 +32,8 @@ pub(super) fn run(ordinal: usize, as_json: bool) -> Result<ExitCode> {
             format!("{low:.4}–{high:.4}"),
             row.rival.to_owned(),
             row.rival_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.3}")),
-            format!("{must}"),
-            format!("{goal}"),
+            target(must),
+            target(goal),
         ]);
     }
     println!("{}\n", device.name()?);

@@ -6,7 +6,7 @@ use super::{
     super::{
         CudaError, Device, adam,
         device::{Kernel, Source, options, text},
-        loss,
+        knn, loss,
         nvrtc::Nvrtc,
     },
     splats::Kind,
@@ -28,9 +28,10 @@ const PROJECT_BACKWARD: [(&str, &str); 4] =
     [COMMON, source!("sh.cuh"), source!("ellipse.cuh"), source!("project_backward.cu")];
 
 /// Sources, by the kernel they are for.
-const KERNELS: [(&str, &[(&str, &str)]); 7] = [
+const KERNELS: [(&str, &[(&str, &str)]); 8] = [
     ("loss", &loss::SOURCE),
     ("adam", &adam::SOURCE),
+    ("knn", &knn::SOURCE),
     ("project", &PROJECT),
     ("tiles", &TILES),
     ("blend", &BLEND),
@@ -117,6 +118,8 @@ pub fn compile_all(architecture: &str) -> Result<Option<Vec<String>>, CudaError>
             "blend" | "blend_backward" => {
                 &[("CHANNELS", &[3, 4, 7]), ("CLIP", &[0, 1]), ("DROP", &[0, 1]), ("PASSES", &[1, 0])]
             }
+            "loss" => &[("CLAMP", &[0, 1])],
+            "knn" => &[("K", &[3, 1, 16])],
             _ => &[],
         };
         let usual: Vec<(&str, i32)> = choices.iter().map(|(key, values)| (*key, values[0])).collect();

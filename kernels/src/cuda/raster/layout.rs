@@ -169,6 +169,7 @@ pub(super) struct TilesArgs {
     pub stats: u64,
     pub bins: u64,
     pub queue: u64,
+    pub works: u64,
     pub keys: u64,
     pub spare: u64,
     pub order: u64,
@@ -182,10 +183,8 @@ pub(super) struct BlendArgs {
     pub records: u64,
     pub normals: u64,
     pub order: u64,
-    pub tiles: u32,
-    pub pad: u32,
-    pub bins: u64,
-    pub queue: u64,
+    pub works: u64,
+    pub deepest: u64,
     pub touched: u64,
     pub rgb: u64,
     pub alpha: u64,
@@ -251,9 +250,9 @@ mod tests {
         assert_eq!(size_of::<Picture>(), 172);
         assert_eq!(size_of::<Rules>(), 40);
         assert_eq!(size_of::<ProjectArgs>(), 136);
-        assert_eq!(size_of::<TilesArgs>(), 152);
-        assert_eq!(size_of::<BlendArgs>(), 152);
-        assert_eq!(size_of::<BlendBackwardArgs>(), 208);
+        assert_eq!(size_of::<TilesArgs>(), 160);
+        assert_eq!(size_of::<BlendArgs>(), 144);
+        assert_eq!(size_of::<BlendBackwardArgs>(), 200);
         assert_eq!(size_of::<ProjectBackwardArgs>(), 200);
     }
 }
