@@ -16,6 +16,7 @@ use super::{
     adam::{Adam, Tensor},
     loss::{Loss, LossWeights},
     raster::{Batch, Options, Planes, SplatGradients, Splats, View},
+    rig::bench::FlameAndSplats,
 };
 use crate::raster::{Scene, Settings};
 
@@ -165,6 +166,7 @@ pub fn table(device: &Arc<Device>, repeats: usize, filter: &str) -> Result<Vec<R
         (STEP, step as fn(&Arc<Device>, usize) -> Result<Row, CudaError>),
         (LOSS, loss),
         (ADAM, adam),
+        (POSE, posing),
         (KNN, neighbours),
     ] {
         if name.contains(filter) {
@@ -176,6 +178,7 @@ pub fn table(device: &Arc<Device>, repeats: usize, filter: &str) -> Result<Vec<R
 
 const STEP: &str = "whole step: render, 0.8 L1 + 0.2 (1−SSIM), backward, Adam, 150 k, 512²";
 const LOSS: &str = "L1 + SSIM fwd + bwd, 512² × 3, 8 images";
+const POSE: &str = "FLAME + binding of 60 k splats, fwd, 32 poses, per pose";
 const KNN: &str = "3 nearest neighbours of 150 k points among themselves";
 const ADAM: &str = "Adam, 29.5 M elements";
 
@@ -308,6 +311,25 @@ fn row(device: &Arc<Device>, case: &Case, repeats: usize) -> Result<Row, CudaErr
         spread_ms: spread.map(|s| s / per),
         targets_ms: case.targets_ms,
         kernels: kernels.into_iter().map(|(name, ms)| (name, ms / per)).collect(),
+    })
+}
+
+fn posing(device: &Arc<Device>, repeats: usize) -> Result<Row, CudaError> {
+    let poses = 32;
+    let scene = FlameAndSplats::new(device, 60_000, poses)?;
+    scene.forward()?;
+    device.synchronize()?;
+    let (ms, spread_ms) = time(device, repeats, || scene.forward())?;
+    let kernels = device.profile(|| scene.forward())?;
+    let each = |ms: f64| ms / poses as f64;
+    Ok(Row {
+        case: POSE.to_owned(),
+        rival: "–",
+        rival_ms: None,
+        ms: each(ms),
+        spread_ms: spread_ms.map(each),
+        targets_ms: [0.020, 0.008],
+        kernels,
     })
 }
 
