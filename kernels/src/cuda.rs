@@ -21,6 +21,7 @@ pub mod loss;
 mod nvrtc;
 pub mod raster;
 mod report;
+pub mod resize;
 pub mod rig;
 
 pub use device::{Buffer, Device, Graph, Timer};

@@ -10,6 +10,7 @@ pub mod peak;
 pub mod psnr;
 pub mod raster;
 mod real;
+pub mod resize;
 pub mod rig;
 pub mod stage;
 

@@ -352,3 +352,39 @@ fn blendshapes_and_their_network_equal_the_cpu() {
         }
     }
 }
+
+#[test]
+fn pictures_are_resized_and_warped_as_on_the_cpu() {
+    use gav_kernels::{
+        cuda::resize::{Layout, Resize, warp},
+        resize::{Rule, bilinear},
+    };
+    let Some(device) = device() else { return };
+    let (from, to) = ([37, 53], [29, 80]);
+    let pictures = noise(2 * 3 * from[0] * from[1], 1);
+    // the same pictures plane by plane
+    let pixels = from[0] * from[1];
+    let planes: Vec<f32> = (0..6)
+        .flat_map(|p| (0..pixels).map(move |i| (p, i)))
+        .map(|(p, i)| pictures[(p / 3 * pixels + i) * 3 + p % 3])
+        .collect();
+    for rule in [Rule::Legacy, Rule::HalfPixel] {
+        let expected = bilinear(&planes, from, to, rule);
+        let resize = Resize::new(&device, from, to, rule).unwrap();
+        for (values, layout) in [(&pictures, Layout::Interleaved), (&planes, Layout::Planes)] {
+            let out = Buffer::new(&device, expected.len()).unwrap();
+            resize.run(&Buffer::from_slice(&device, values).unwrap(), layout, &out).unwrap();
+            close(&format!("{rule:?} {layout:?}"), &out, &wide(&expected), 1e-6);
+        }
+    }
+    let maps = [[[0.7, -0.3, 5.0], [0.3, 0.7, -4.0]], [[1.5, 0.2, -20.0], [0.1, 0.4, 3.0]]];
+    let expected: Vec<f32> = maps
+        .iter()
+        .enumerate()
+        .flat_map(|(k, map)| gav_kernels::resize::warp(&pictures[k * 3 * pixels..(k + 1) * 3 * pixels], from, map, to))
+        .collect();
+    let out = Buffer::new(&device, expected.len()).unwrap();
+    let maps = Buffer::from_slice(&device, maps.as_flattened().as_flattened()).unwrap();
+    warp(&device, &Buffer::from_slice(&device, &pictures).unwrap(), from, &maps, &out, to).unwrap();
+    close("warp", &out, &wide(&expected), 1e-6);
+}

@@ -109,7 +109,7 @@ fn kernel(
 pub fn compile_all(architecture: &str) -> Result<Option<Vec<String>>, CudaError> {
     let Ok(nvrtc) = Nvrtc::find() else { return Ok(None) };
     let none: &[(&str, i32)] = &[];
-    let versions: [(&str, &[(&str, &str)], &[(&str, i32)]); 7] = [
+    let versions: [(&str, &[(&str, &str)], &[(&str, i32)]); 9] = [
         ("body", &BODY, none),
         ("triangle", &TRIANGLE, &[("FRAME", 0)]),
         ("triangle", &TRIANGLE, &[("FRAME", 1)]),
@@ -117,6 +117,8 @@ pub fn compile_all(architecture: &str) -> Result<Option<Vec<String>>, CudaError>
         ("skin", &SKIN, &[("COVARIANCE", 0)]),
         ("skin", &SKIN, &[("COVARIANCE", 1)]),
         ("blendshapes", &BLENDSHAPES, none),
+        ("resize", &super::resize::SOURCE, none),
+        ("pixels", &super::raster::PIXELS, none),
     ];
     let mut reports = Vec::new();
     for (name, parts, defines) in versions {

@@ -1,5 +1,7 @@
 //! Five-point alignment of faces: a least-squares similarity transform (Umeyama 1991) and a bilinear warp onto black.
 
+use gav_kernels::resize::warp;
+
 use super::arcface::SIDE;
 
 /// Where eyes, nose and mouth corners (left before right, as seen in the picture) lie in an aligned face of 112×112 pixels; insightface.
@@ -55,33 +57,8 @@ impl Similarity {
 /// The aligned face, 3 planes of 112×112, of an interleaved RGB picture whose five points are given in pixels (centres at integers, as
 /// detectors give them). What lies outside of the picture is black.
 pub fn aligned_face(rgb: &[f32], width: usize, height: usize, face_from_picture: &Similarity) -> Vec<f32> {
-    let picture_from_face = face_from_picture.inverse();
-    let mut face = vec![0f32; 3 * SIDE * SIDE];
-    let pixel = |x: i64, y: i64| {
-        let inside = (0..width as i64).contains(&x) && (0..height as i64).contains(&y);
-        inside.then(|| &rgb[(y as usize * width + x as usize) * 3..][..3])
-    };
-    for row in 0..SIDE {
-        for column in 0..SIDE {
-            let [x, y] = picture_from_face.apply([column as f64, row as f64]);
-            let (left, top) = (x.floor(), y.floor());
-            let (across, down) = (x - left, y - top);
-            for (dx, dy, weight) in [
-                (0, 0, (1.0 - across) * (1.0 - down)),
-                (1, 0, across * (1.0 - down)),
-                (0, 1, (1.0 - across) * down),
-                (1, 1, across * down),
-            ] {
-                let Some(color) = pixel((left as i64).saturating_add(dx), (top as i64).saturating_add(dy)) else {
-                    continue;
-                };
-                for channel in 0..3 {
-                    face[(channel * SIDE + row) * SIDE + column] += weight as f32 * color[channel];
-                }
-            }
-        }
-    }
-    face
+    let Similarity { a, b, t } = face_from_picture.inverse();
+    warp(rgb, [height, width], &[[a, -b, t[0]], [b, a, t[1]]], [SIDE, SIDE])
 }
 
 #[cfg(test)]

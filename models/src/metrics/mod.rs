@@ -10,4 +10,3 @@ pub mod kid;
 pub(crate) mod layers;
 pub mod lpips;
 pub mod networks;
-pub mod resize;

@@ -9,12 +9,12 @@ use burn::{
     tensor::{Tensor, TensorData, activation::softmax},
 };
 use burn_flex::{Flex, FlexDevice};
+use gav_kernels::resize::{Rule, bilinear};
 
 use super::{
     align::{Similarity, TEMPLATE, aligned_face},
     arcface::{self, IrSe50, Iresnet},
     inception, lpips,
-    resize::{Rule, bilinear},
 };
 use crate::{
     Error, Result,

@@ -2,10 +2,10 @@ use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
+use gav_kernels::resize::{Rule, bilinear};
 use gav_models::metrics::{
     inception::{self, LENGTHS},
     networks::{Inception, Picture, Preprocessing},
-    resize::{Rule, bilinear},
 };
 
 use crate::golden::{Golden, Weights, assert_close, shared, tensors};

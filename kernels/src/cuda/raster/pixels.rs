@@ -15,7 +15,7 @@ use super::{
 };
 use crate::raster::{Settings, Shot};
 
-const SOURCE: [(&str, &str); 2] =
+pub(in super::super) const SOURCE: [(&str, &str); 2] =
     [("common.cuh", include_str!("../../../cuda/common.cuh")), ("pixels.cu", include_str!("../../../cuda/pixels.cu"))];
 /// Values of a block: four for each of 256 threads.
 const BLOCK: usize = 1024;
