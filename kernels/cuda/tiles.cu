@@ -206,13 +206,27 @@ __device__ __forceinline__ void sort_part(const u64 *keys, u32 count, Sorting &s
     for (int e = 0; e < E; e++) s.exchange[threadIdx.x * E + e] = key[e];
     __syncthreads();
     const u32 place = (1u << place_bits) - 1;
-    for (u32 i = threadIdx.x; i < count; i += SORT) {
+    // where a thread's places are the first of several that were cut to the same, the end of those; all are found before any
+    // is moved, so that nobody reads what another writes
+    u32 ends[E];
+#pragma unroll
+    for (int e = 0; e < E; e++) {
+        u32 i = e * SORT + threadIdx.x;
+        ends[e] = 0;
+        if (i + 1 >= count) continue;
         u32 cut = s.exchange[i] >> place_bits;
-        bool begins = i == 0 || s.exchange[i - 1] >> place_bits != cut;
-        // first of several that were cut to the same: insertion by the whole keys
-        if (!begins || i + 1 >= count || s.exchange[i + 1] >> place_bits != cut) continue;
-        for (u32 end = i + 1; end < count && s.exchange[end] >> place_bits == cut; end++) {
-            u32 moving = s.exchange[end], at = end;
+        if (s.exchange[i + 1] >> place_bits != cut || (i > 0 && s.exchange[i - 1] >> place_bits == cut)) continue;
+        u32 end = i + 2;
+        while (end < count && s.exchange[end] >> place_bits == cut) end++;
+        ends[e] = end;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int e = 0; e < E; e++) {
+        u32 i = e * SORT + threadIdx.x;
+        // insertion by the whole keys
+        for (u32 next = i + 1; next < ends[e]; next++) {
+            u32 moving = s.exchange[next], at = next;
             while (at > i && s.keys[s.exchange[at - 1] & place] > s.keys[moving & place]) {
                 s.exchange[at] = s.exchange[at - 1];
                 at--;
