@@ -7,8 +7,8 @@
 // `blend_weights_sum` adds; `morph` a thread for each (splat, pose). `layer` a warp for each output and pose, `layer_backward` a thread for each
 // input and pose, `layer_weights_backward` a thread for each weight.
 // Floor of `blend`: K = 20, 60 k splats 48 MB read = 11 us a group of poses, 40 bytes written a splat and pose. Measured on an H200, 60 k
-// splats, 20 bases, 32 poses: blend 104 us, rotations 100, base and deltas 182; weights
-// 824 with a block for each basis and pose, 1094 with eight poses a block.
+// splats, 20 bases, 32 poses: blend 104 us, rotations 100, base and deltas 182,
+// weights 148 (824 with a block for each basis and pose, 1094 with eight poses a block).
 
 #define GROUP 4
 #define TILE_BASES 4   // of a block of `blend_weights_backward`
