@@ -14,6 +14,7 @@
 pub mod adam;
 pub mod bench;
 mod cache;
+pub mod compare;
 mod device;
 mod error;
 pub mod knn;

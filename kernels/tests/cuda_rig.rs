@@ -388,3 +388,32 @@ fn pictures_are_resized_and_warped_as_on_the_cpu() {
     warp(&device, &Buffer::from_slice(&device, &pictures).unwrap(), from, &maps, &out, to).unwrap();
     close("warp", &out, &wide(&expected), 1e-6);
 }
+
+#[test]
+fn pictures_are_compared_as_on_the_cpu() {
+    use gav_kernels::{
+        cuda::compare::Pair,
+        metrics::{ImageView, SsimVariant, channel_mse, l1, mse, ssim},
+    };
+    let Some(device) = device() else { return };
+    for [width, height] in [[67, 41], [16, 16], [130, 33]] {
+        let a: Vec<f32> = noise(3 * width * height, 1).iter().map(|v| 0.5 + 0.5 * v).collect();
+        let b: Vec<f32> = a.iter().zip(noise(a.len(), 2)).map(|(a, n)| a + 0.2 * n).collect();
+        let [a, b] = [&a, &b].map(|data| ImageView::new(width, height, 3, data).unwrap());
+        let pair = Pair::new(&device, a, b).unwrap();
+        let errors = pair.errors().unwrap();
+        let near = |what: &str, found: f64, expected: f64| {
+            // the same f64 numbers added in another order
+            assert!((found - expected).abs() < 1e-13 * expected.abs().max(1.0), "{what}: {found} {expected}");
+        };
+        near("mse", errors.mse(), mse(a, b).unwrap());
+        near("l1", errors.l1, l1(a, b).unwrap());
+        channel_mse(a, b).unwrap().iter().zip(errors.channel_mse).for_each(|(e, f)| near("channel", f, *e));
+        for variant in SsimVariant::ALL {
+            near(&format!("{variant:?}"), pair.ssim(variant).unwrap(), ssim(a, b, variant).unwrap());
+        }
+    }
+    let small = vec![0.5; 3 * 8 * 8];
+    let small = ImageView::new(8, 8, 3, &small).unwrap();
+    assert!(Pair::new(&device, small, small).unwrap().ssim(SsimVariant::Valid).unwrap_err().to_string().contains("11"));
+}

@@ -9,10 +9,13 @@ use gav_kernels::{
         self, CudaError,
         raster::{Rgb8, draw, draw_rgb8},
     },
+    metrics::ImageView,
     raster::{self, Image, Settings, Shot},
 };
 
-use crate::failure::Failure;
+pub(crate) use cuda::compare::Pair as PairOnDevice;
+
+use crate::{failure::Failure, score::decode::Picture};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -82,6 +85,20 @@ impl Painter {
         match self {
             Self::Cpu => "cpu".to_owned(),
             Self::Cuda(_, name) => format!("cuda ({name})"),
+        }
+    }
+
+    /// Two pictures for comparing on a GPU; `None` on the processor.
+    ///
+    /// # Errors
+    /// What the device fails in.
+    pub(crate) fn pair(&self, a: &Picture, b: &Picture) -> Result<Option<PairOnDevice>, Failure> {
+        fn view(p: &Picture) -> ImageView<'_> {
+            ImageView { width: p.width, height: p.height, channels: 3, data: &p.rgb }
+        }
+        match self {
+            Self::Cpu => Ok(None),
+            Self::Cuda(device, _) => PairOnDevice::new(device, view(a), view(b)).map(Some).map_err(|e| failed(&e)),
         }
     }
 

@@ -109,7 +109,7 @@ fn kernel(
 pub fn compile_all(architecture: &str) -> Result<Option<Vec<String>>, CudaError> {
     let Ok(nvrtc) = Nvrtc::find() else { return Ok(None) };
     let none: &[(&str, i32)] = &[];
-    let versions: [(&str, &[(&str, &str)], &[(&str, i32)]); 9] = [
+    let versions: [(&str, &[(&str, &str)], &[(&str, i32)]); 10] = [
         ("body", &BODY, none),
         ("triangle", &TRIANGLE, &[("FRAME", 0)]),
         ("triangle", &TRIANGLE, &[("FRAME", 1)]),
@@ -119,6 +119,7 @@ pub fn compile_all(architecture: &str) -> Result<Option<Vec<String>>, CudaError>
         ("blendshapes", &BLENDSHAPES, none),
         ("resize", &super::resize::SOURCE, none),
         ("pixels", &super::raster::PIXELS, none),
+        ("compare", &super::compare::SOURCE, none),
     ];
     let mut reports = Vec::new();
     for (name, parts, defines) in versions {

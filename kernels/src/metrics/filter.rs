@@ -75,6 +75,11 @@ impl<T: Real> Window<T> {
         Self { taps: vec![T::of(1.0 / count as f64); count], border }
     }
 
+    /// The weights.
+    pub(crate) fn taps(&self) -> &[T] {
+        &self.taps
+    }
+
     /// Smallest side that can be filtered.
     pub(crate) fn least_side(&self) -> usize {
         match self.border {

@@ -46,6 +46,12 @@ impl SsimVariant {
         }
     }
 
+    /// Weights along a side, and the pixels that the map lacks at each border.
+    pub(crate) fn taps(self) -> (Vec<f64>, usize) {
+        let window = self.window();
+        (window.taps().to_vec(), window.crop())
+    }
+
     /// Least width and height in pixels.
     pub fn least_side(self) -> usize {
         self.window().least_side()

@@ -3,8 +3,11 @@
 use std::str::FromStr;
 
 use gav_formats::Error;
-use gav_kernels::metrics::{
-    ImageView, MsSsimVariant, SsimVariant, channel_mse, l1, masked_l1, masked_mse, ms_ssim, mse, psnr, ssim_map,
+use gav_kernels::{
+    cuda::compare::Pair,
+    metrics::{
+        ImageView, MsSsimVariant, SsimVariant, channel_mse, l1, masked_l1, masked_mse, ms_ssim, mse, psnr, ssim_map,
+    },
 };
 
 use gav_models::{
@@ -218,6 +221,9 @@ impl Metric {
     pub(crate) fn measure(self, pair: &Loaded, background: [f32; 3], networks: &Networks) -> Result<f64> {
         let mask = pair.mask.as_deref();
         let (a, b) = (view(&pair.test), view(&pair.reference));
+        if let Some(value) = pair.on_device.as_ref().map(|on| self.on_device(on)).transpose()?.flatten() {
+            return Ok(value);
+        }
         let error = || mask.map_or_else(|| mse(a, b), |mask| masked_mse(a, b, mask));
         let shown = |f: &dyn Fn(&Picture, &Picture) -> Result<f64>| match mask {
             None => f(&pair.test, &pair.reference),
@@ -242,6 +248,18 @@ impl Metric {
             Self::Lpips(trunk) => shown(&|a, b| networks.lpips(trunk, a, b))?,
             Self::Identity(part) => shown(&|a, b| networks.identity(part, a, b))?,
         })
+    }
+
+    /// The value for whole pictures on a device; `None` for what is not measured there.
+    fn on_device(self, pair: &Pair) -> Result<Option<f64>> {
+        Ok(Some(match self {
+            Self::PsnrPerImage | Self::PsnrPooled => psnr(pair.errors()?.mse()),
+            Self::Mse => pair.errors()?.mse(),
+            Self::L1 => pair.errors()?.l1,
+            Self::PsnrPerChannel => pair.errors()?.channel_mse.iter().map(|&e| psnr(e)).sum::<f64>() / 3.0,
+            Self::Ssim(variant) if pair.fits(variant) => pair.ssim(variant)?,
+            Self::Ssim(_) | Self::MsSsim(_) | Self::Lpips(_) | Self::Identity(_) => return Ok(None),
+        }))
     }
 
     /// One number for several pictures: `values` with the number of pixels (sum of the mask) of each.
@@ -320,7 +338,12 @@ mod tests {
     }
 
     fn measure(metric: Metric, test: &Picture, reference: &Picture, mask: Option<&[f32]>) -> f64 {
-        let pair = Loaded { test: test.clone(), reference: reference.clone(), mask: mask.map(<[f32]>::to_vec) };
+        let pair = Loaded {
+            test: test.clone(),
+            reference: reference.clone(),
+            mask: mask.map(<[f32]>::to_vec),
+            on_device: None,
+        };
         metric.measure(&pair, [1.0; 3], &Networks::default()).unwrap()
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     batch::{self, bars::Bars, processors, record::output_state},
-    device::Painter,
+    device::{Painter, PairOnDevice},
     failure::Failure,
 };
 
@@ -67,6 +67,8 @@ pub(crate) struct Loaded {
     pub test: Picture,
     pub reference: Picture,
     pub mask: Option<Vec<f32>>,
+    /// Both on a device, when there is no mask.
+    pub on_device: Option<PairOnDevice>,
 }
 
 /// The asset of a unit, read when it is first needed.
@@ -236,7 +238,11 @@ impl Context<'_> {
             }
             _ => None,
         };
-        Ok(Loaded { test, reference, mask })
+        let on_device = match mask {
+            None => self.painter.pair(&test, &reference)?,
+            Some(_) => None,
+        };
+        Ok(Loaded { test, reference, mask, on_device })
     }
 
     fn picture(&self, origin: &Origin, bytes: &[u8], limits: &Limits) -> Result<Picture, Failure> {

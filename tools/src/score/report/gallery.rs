@@ -142,6 +142,7 @@ fn reduce(loaded: Loaded) -> Loaded {
         mask: loaded.mask.map(|m| shrink(&m, [width, height], size, 1)),
         test: picture(loaded.test),
         reference: picture(loaded.reference),
+        on_device: None,
     }
 }
 
@@ -217,7 +218,8 @@ mod tests {
         let lightness = |c: &[f32; 3]| 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2];
         assert!(RAMP.windows(2).all(|w| lightness(&w[0]) + 0.05 < lightness(&w[1])));
         let picture = |value: f32| Picture { width: 2, height: 1, rgb: vec![value; 6] };
-        let loaded = Loaded { test: picture(0.5), reference: picture(0.75), mask: Some(vec![1.0, 0.0]) };
+        let loaded =
+            Loaded { test: picture(0.5), reference: picture(0.75), mask: Some(vec![1.0, 0.0]), on_device: None };
         let map = error_picture(&loaded, 0.25).rgb;
         assert_eq!((&map[..3], &map[3..]), (&RAMP[5][..], &RAMP[0][..]));
     }
