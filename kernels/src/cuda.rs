@@ -13,6 +13,7 @@
 
 pub mod adam;
 pub mod bench;
+mod buffer;
 mod cache;
 mod device;
 mod error;
@@ -24,6 +25,7 @@ mod report;
 pub mod resize;
 pub mod rig;
 
-pub use device::{Buffer, Device, Graph, Timer};
+pub use buffer::Buffer;
+pub use device::{Device, Graph, Timer};
 pub use error::CudaError;
 pub use report::{DeviceReport, LibraryReport, Report, report};
