@@ -20,6 +20,7 @@ mod error;
 pub mod knn;
 pub mod loss;
 mod nvrtc;
+pub mod radix;
 pub mod raster;
 mod report;
 pub mod resize;

@@ -89,6 +89,17 @@ impl<T: DeviceRepr + ValidAsZeroBits + Clone + Default> Buffer<T> {
         Ok(values)
     }
 
+    /// Enqueues a copy of `other`.
+    ///
+    /// # Errors
+    /// [`CudaError::Usage`] when the lengths differ.
+    pub fn copy_from(&mut self, other: &Self) -> Result<(), CudaError> {
+        if self.len != other.len {
+            return Err(CudaError::Usage(format!("{} values for an array of {}", other.len, self.len)));
+        }
+        self.device.stream().memcpy_dtod(&other.slice, &mut self.slice).tried("copying on the device")
+    }
+
     /// Sets everything to zero.
     ///
     /// # Errors
