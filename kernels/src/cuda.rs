@@ -13,6 +13,7 @@
 
 pub mod adam;
 pub mod bench;
+mod buffer;
 mod cache;
 pub mod compare;
 mod device;
@@ -20,11 +21,13 @@ mod error;
 pub mod knn;
 pub mod loss;
 mod nvrtc;
+pub mod radix;
 pub mod raster;
 mod report;
 pub mod resize;
 pub mod rig;
 
-pub use device::{Buffer, Device, Graph, Timer};
+pub use buffer::Buffer;
+pub use device::{Device, Graph, Timer};
 pub use error::CudaError;
 pub use report::{DeviceReport, LibraryReport, Report, report};

@@ -15,6 +15,7 @@ use gav_kernels::{
         adam::{Adam, Tensor},
         knn::Search,
         loss::{Loss, LossWeights},
+        radix::Sort,
         raster::{Batch, Options, Planes, SplatGradients, View, compile_all, forward_batch},
     },
     knn::knn,
@@ -32,8 +33,8 @@ fn every_kernel_compiles() {
     for report in &reports {
         println!("{report}");
     }
-    // loss, Adam, neighbours, tiles, two projections and two blends, each value of each definition and one with all
-    assert_eq!(reports.len(), 3 + 2 + 4 + 2 + 10 + 12 + 2 * 7);
+    // loss, Adam, neighbours, sort, tiles, two projections and two blends, each value of each definition and one with all
+    assert_eq!(reports.len(), 3 + 2 + 4 + 2 + 2 + 10 + 12 + 2 * 7);
 }
 
 fn noise(count: usize, seed: u64) -> Vec<f32> {
@@ -305,4 +306,22 @@ fn neighbours_equal_the_cpu() {
         assert_eq!(search.squares.read().unwrap(), expected.squares);
     }
     assert!(Search::new(&device, 5, 17).is_err() && Search::new(&device, 5, 0).is_err());
+}
+
+#[test]
+fn pairs_are_sorted_and_equal_keys_keep_their_order() {
+    let Some(device) = device() else { return };
+    for (count, range) in
+        [(0u64, 1u64), (1, 9), (31, 3), (4096, 300), (4097, 1 << 20), (100_000, 70_000), (300_000, 1 << 32)]
+    {
+        let keys: Vec<u32> = (0..count).map(|i| (uniform(i, 8) * range as f64) as u32).collect();
+        let mut expected: Vec<(u32, u32)> = keys.iter().copied().zip(0..).collect();
+        expected.sort_by_key(|pair| pair.0);
+        let mut there = Buffer::from_slice(&device, &keys).unwrap();
+        let mut values = Buffer::from_slice(&device, &(0..count as u32).collect::<Vec<_>>()).unwrap();
+        let bits = 64 - u64::leading_zeros(range - 1);
+        Sort::new(&device, count as usize).unwrap().run(&mut there, &mut values, bits).unwrap();
+        let ours: Vec<(u32, u32)> = there.read().unwrap().into_iter().zip(values.read().unwrap()).collect();
+        assert_eq!(ours, expected);
+    }
 }

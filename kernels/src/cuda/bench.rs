@@ -168,6 +168,7 @@ pub fn table(device: &Arc<Device>, repeats: usize, filter: &str) -> Result<Vec<R
         (ADAM, adam),
         (POSE, posing),
         (KNN, neighbours),
+        (SORT, sort),
     ] {
         if name.contains(filter) {
             rows.push(run(device, repeats)?);
@@ -179,6 +180,7 @@ pub fn table(device: &Arc<Device>, repeats: usize, filter: &str) -> Result<Vec<R
 const STEP: &str = "whole step: render, 0.8 L1 + 0.2 (1−SSIM), backward, Adam, 150 k, 512²";
 const LOSS: &str = "L1 + SSIM fwd + bwd, 512² × 3, 8 images";
 const POSE: &str = "FLAME + binding of 60 k splats, fwd, 32 poses, per pose";
+const SORT: &str = "4 M pairs of 32-bit numbers sorted";
 const KNN: &str = "3 nearest neighbours of 150 k points among themselves";
 const ADAM: &str = "Adam, 29.5 M elements";
 
@@ -338,4 +340,17 @@ fn neighbours(device: &Arc<Device>, repeats: usize) -> Result<Row, CudaError> {
     let points = Buffer::from_slice(device, host.means.as_flattened())?;
     let mut search = super::knn::Search::new(device, points.len() / 3, 3)?;
     finish(device, repeats, KNN, ("none", None), [f64::INFINITY; 2], || search.run(&points, &points, true))
+}
+
+fn sort(device: &Arc<Device>, repeats: usize) -> Result<Row, CudaError> {
+    let count = 4_000_000;
+    let keys: Vec<u32> = (0..count as u64).map(|i| (uniform(i, 6) * 4_294_967_296.0) as u32).collect();
+    let unsorted = Buffer::from_slice(device, &keys)?;
+    let (mut keys, mut values) = (Buffer::from_slice(device, &keys)?, Buffer::from_slice(device, &keys)?);
+    let mut sort = super::radix::Sort::new(device, count)?;
+    // PyTorch's sort of pairs reached 13.9 G keys/s at this size
+    finish(device, repeats, SORT, ("cub, through PyTorch", Some(0.288)), [f64::INFINITY; 2], || {
+        keys.copy_from(&unsorted)?;
+        sort.run(&mut keys, &mut values, 32)
+    })
 }

@@ -12,12 +12,14 @@ mod host;
 mod kernels;
 mod layout;
 mod pixels;
+mod plan;
 mod splats;
 
-pub use batch::{Batch, Options, Planes, View};
+pub use batch::Batch;
 pub use host::{Drawn, draw, draw_views, forward_batch};
 pub use kernels::compile_all;
 pub use layout::Needed;
 pub(super) use pixels::SOURCE as PIXELS;
 pub use pixels::{Rgb8, draw_rgb8, draw_views_rgb8};
+pub use plan::{Options, Planes, View};
 pub use splats::{Kind, SplatGradients, Splats};

@@ -2,55 +2,16 @@
 
 use std::sync::Arc;
 
-use gav_formats::Camera;
-
 use super::{
     super::{Buffer, CudaError, Device},
     kernels::{Kernels, channels},
     layout::{
         BlendArgs, BlendBackwardArgs, Group, Needed, Picture, ProjectArgs, ProjectBackwardArgs, Rules, TilesArgs,
     },
+    plan::{Options, Plan, Planes, View},
     splats::{Kind, SplatGradients, Splats},
 };
 use crate::raster::Settings;
-
-/// One picture to draw: scene, camera, background.
-#[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
-    /// Number of the scene in [`Splats::scenes`].
-    pub scene: usize,
-    /// From where.
-    pub camera: &'a Camera,
-    /// Over what.
-    pub background: [f32; 3],
-}
-
-/// What a batch is made for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
-    /// Gradients of each picture by itself, one set of rows after the other in the order of the pictures, instead of sums
-    /// over the pictures of each scene.
-    pub each_picture: bool,
-    /// Gradients of cameras and backgrounds.
-    pub cameras: bool,
-    /// Gradients of the centres on the screen, per picture and splat.
-    pub centers: bool,
-    /// Entries of tile lists there is room for at first; 0 means 6 per record, which heads at 512² need half of.
-    pub entries: usize,
-}
-
-/// Gradients of the pictures' pixels, in the layout of [`Batch::rgb`] and so on. What is missing is zero.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Planes<'a> {
-    /// Of the colours.
-    pub rgb: Option<&'a Buffer<f32>>,
-    /// Of coverage.
-    pub alpha: Option<&'a Buffer<f32>>,
-    /// Of depth.
-    pub depth: Option<&'a Buffer<f32>>,
-    /// Of normals.
-    pub normals: Option<&'a Buffer<f32>>,
-}
 
 /// Splats that one block of the projection kernels works on.
 const BLOCK: usize = 128;
@@ -131,57 +92,9 @@ impl Batch {
         options: Options,
     ) -> Result<Self, CudaError> {
         let scenes = &splats.scenes;
-        if let Some(view) = views.iter().find(|view| view.scene >= scenes.len()) {
-            return Err(CudaError::Usage(format!("scene {} of {}", view.scene, scenes.len())));
-        }
-        let (mut records, mut tiles, mut pixels) = (0usize, 0usize, 0usize);
-        let mut shapes = Vec::with_capacity(views.len());
-        let mut tile_picture = Vec::new();
-        for (number, view) in views.iter().enumerate() {
-            let mut picture = Picture::new(view.camera, settings, view.background);
-            let [first, count] = scenes[view.scene];
-            if view.camera.width.max(view.camera.height) > u16::MAX.into() {
-                let size = view.camera.width.max(view.camera.height).into();
-                return Err(CudaError::TooLarge { what: "side of a picture", size, limit: u16::MAX.into() });
-            }
-            (picture.splats, picture.count) = (first as u32, count as u32);
-            (picture.records, picture.tiles, picture.pixels) = (records as u32, tiles as u32, pixels as u32);
-            records += count;
-            tiles += picture.tile_count as usize;
-            pixels += view.camera.width as usize * view.camera.height as usize;
-            tile_picture.extend(std::iter::repeat_n(number as u32, picture.tile_count as usize));
-            shapes.push(picture);
-        }
-        for (what, size) in [("splats of all pictures", records), ("pixels of all pictures", pixels)] {
-            if size > u32::MAX as usize {
-                return Err(CudaError::TooLarge { what, size: size as u64, limit: u32::MAX.into() });
-            }
-        }
-
-        let mut groups = Vec::new();
-        let mut members = Vec::new();
-        let mut rows = 0;
-        if options.each_picture {
-            for (number, picture) in shapes.iter().enumerate() {
-                let (splats, count) = (picture.splats, picture.count);
-                groups.push(Group { splats, count, out: rows as u32, first: number as u32, pictures: 1 });
-                members.push(number as u32);
-                rows += count as usize;
-            }
-        } else {
-            for (scene, [first, count]) in scenes.iter().enumerate() {
-                let start = members.len();
-                members.extend((0..views.len() as u32).filter(|v| views[*v as usize].scene == scene));
-                groups.push(Group {
-                    splats: *first as u32,
-                    count: *count as u32,
-                    out: *first as u32,
-                    first: start as u32,
-                    pictures: (members.len() - start) as u32,
-                });
-            }
-            rows = splats.len();
-        }
+        let Plan { pictures: shapes, tile_picture, groups, members, rows, records, pixels } =
+            Plan::new(scenes, views, settings, options)?;
+        let tiles = tile_picture.len();
         let single = groups.iter().all(|g| g.pictures <= 1);
         let entries = if options.entries == 0 { records * 6 + 1024 } else { options.entries };
         let entries = entries.min(ENTRIES as usize);

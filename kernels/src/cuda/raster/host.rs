@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     super::{Buffer, CudaError, Device},
-    batch::{Batch, Options, Planes, View},
+    batch::Batch,
+    plan::{Options, Planes, View},
     splats::{Kind, SplatGradients, Splats},
 };
 use crate::raster::{Gradients, Image, Settings, ShapeGradients, Shot, Upstream};

@@ -8,6 +8,7 @@ use super::{
         device::{Kernel, Source, options, text},
         knn, loss,
         nvrtc::Nvrtc,
+        radix,
     },
     splats::Kind,
 };
@@ -28,10 +29,11 @@ const PROJECT_BACKWARD: [(&str, &str); 4] =
     [COMMON, source!("sh.cuh"), source!("ellipse.cuh"), source!("project_backward.cu")];
 
 /// Sources, by the kernel they are for.
-const KERNELS: [(&str, &[(&str, &str)]); 8] = [
+const KERNELS: [(&str, &[(&str, &str)]); 9] = [
     ("loss", &loss::SOURCE),
     ("adam", &adam::SOURCE),
     ("knn", &knn::SOURCE),
+    ("radix", &radix::SOURCE),
     ("project", &PROJECT),
     ("tiles", &TILES),
     ("blend", &BLEND),

@@ -10,7 +10,8 @@ use super::{
         Buffer, CudaError, Device,
         device::{Kernel, Source},
     },
-    batch::{Batch, Options, View},
+    batch::Batch,
+    plan::{Options, View},
     splats::{Kind, Splats},
 };
 use crate::raster::{Settings, Shot};
