@@ -35,7 +35,8 @@ fn every_kernel_compiles() {
     for report in &reports {
         println!("{report}");
     }
-    assert!(reports.iter().filter(|line| line.contains("Used")).count() >= 38, "{}", reports.len());
+    // bodies, three frames, two ways of carrying, blendshapes, resizing, pixels, comparing
+    assert_eq!(reports.len(), 10);
 }
 
 fn noise(count: usize, seed: u64) -> Vec<f32> {

@@ -102,7 +102,7 @@ fn kernel(
 }
 
 /// Compiles every kernel in every version for `architecture`, such as `sm_90`, without a device. What the compiler said of registers and
-/// shared memory, a line for each version; `None` when there is no NVRTC here.
+/// shared memory, a text for each version; `None` when there is no NVRTC here.
 ///
 /// # Errors
 /// [`CudaError::Compile`] with the compiler's messages.
@@ -126,16 +126,18 @@ pub fn compile_all(architecture: &str) -> Result<Option<Vec<String>>, CudaError>
         let mut options = options(architecture, defines);
         options.push("--ptxas-options=-v".to_owned());
         let (_, log) = nvrtc.compile(name, &text(parts), &options)?;
+        let mut used = Vec::new();
         let mut function = "";
         for line in log.lines() {
             if let Some((_, rest)) = line.split_once("Compiling entry function '") {
                 function = rest.split('\'').next().unwrap_or_default();
             } else if line.contains("Used") || (line.contains("stack frame") && !line.contains(" 0 bytes stack frame"))
             {
-                let used = line.trim_start_matches("ptxas info    : ").trim();
-                reports.push(format!("{name} {defines:?} {function}: {used}"));
+                used.push(format!("\n    {function}: {}", line.trim_start_matches("ptxas info    : ").trim()));
             }
         }
+        // nothing is said of what NVRTC still has from another process
+        reports.push(format!("{name} {defines:?}{}", used.concat()));
     }
     Ok(Some(reports))
 }
