@@ -38,6 +38,8 @@ pub struct View {
     pub image: Option<PathBuf>,
     /// Its foreground mask. It need not exist.
     pub mask: Option<PathBuf>,
+    /// Tracked parameters of the subject at that time (`flame_param_path`). The file need not exist.
+    pub parameters: Option<PathBuf>,
     /// Time step of a moving subject.
     pub timestep: Option<u32>,
     /// Which of several cameras took it.

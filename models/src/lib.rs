@@ -3,6 +3,7 @@
 //! The producers follow here. This is the only crate that depends on burn.
 
 pub mod body;
+pub mod capture;
 mod error;
 pub mod metrics;
 pub mod puppet;

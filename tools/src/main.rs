@@ -6,6 +6,7 @@ mod bench;
 mod clip;
 mod completions;
 mod convert;
+mod data;
 mod demo;
 mod device;
 mod diff;
@@ -73,6 +74,7 @@ enum Command {
     Rig(rig::Arguments),
     Score(Box<score::Arguments>),
     Demo(demo::Arguments),
+    Data(data::Arguments),
     Bench(bench::Arguments),
     Doctor(doctor::Arguments),
     Formats(formats::Arguments),
@@ -105,6 +107,7 @@ pub(crate) fn run(line: &Cli) -> anyhow::Result<ExitCode> {
         Command::Rig(arguments) => rig::run(arguments),
         Command::Score(arguments) => score::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Data(arguments) => data::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Formats(arguments) => formats::run(arguments),

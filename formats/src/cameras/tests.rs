@@ -46,7 +46,8 @@ fn blender_cameras_look_along_their_minus_z() {
 fn frames_of_gaussian_avatars_have_intrinsics_time_and_masks_of_their_own() {
     let frame = json!({"timestep_index": 3, "camera_index": 8, "cx": 273.0, "cy": 400.0, "fl_x": 2051.0, "fl_y": 2050.0,
         "h": 802, "w": 550, "camera_angle_x": 0.26, "transform_matrix": gl_pose(),
-        "file_path": "../seq/images/00003_08.png", "fg_mask_path": "../seq/fg_masks/00003_08.png"});
+        "file_path": "../seq/images/00003_08.png", "fg_mask_path": "../seq/fg_masks/00003_08.png",
+        "flame_param_path": "../seq/flame_param/00003.npz"});
     let json = json!({"w": 1, "h": 1, "fl_x": 1.0, "frames": [frame]});
     let (folder, read) = file("transforms_test.json", &json);
     let view = read.unwrap().views.remove(0);
@@ -54,6 +55,7 @@ fn frames_of_gaussian_avatars_have_intrinsics_time_and_masks_of_their_own() {
     assert_eq!((view.camera.width, view.camera.height), (550, 802));
     assert_eq!((view.camera.focal, view.camera.principal), ([2051.0, 2050.0], [273.0, 400.0]));
     assert_eq!(view.mask.unwrap(), folder.path().join("../seq/fg_masks/00003_08.png"));
+    assert_eq!(view.parameters.unwrap(), folder.path().join("../seq/flame_param/00003.npz"));
     assert_eq!(view.camera.name, "00003_08");
     for (principal, expected) in [(PrincipalPoint::Center, [275.0, 401.0]), (PrincipalPoint::FlippedY, [273.0, 402.0])]
     {

@@ -42,6 +42,7 @@ pub(super) fn read(json: &Value, folder: &Path, options: &CameraOptions) -> Resu
             camera,
             image,
             mask: frame["fg_mask_path"].as_str().map(|text| folder.join(text)),
+            parameters: frame["flame_param_path"].as_str().map(|text| folder.join(text)),
             timestep: ["timestep_index", "keyframe"].iter().find_map(|key| frame[*key].as_u64()).map(|t| t as u32),
             camera_index: frame["camera_index"].as_u64().map(|c| c as u32),
         });
