@@ -5,6 +5,7 @@
 
 mod check;
 mod geometry;
+pub mod stga;
 
 use std::{
     collections::BTreeSet,

@@ -75,6 +75,49 @@ fn findings(folder: &Path, code: i32, more: &[&str]) -> (Vec<String>, Value) {
 }
 
 #[test]
+fn meshes_and_faces_of_stga_are_checked() {
+    let root = tempfile::tempdir().unwrap();
+    let (folder, own) = (root.path(), root.path().join("capture"));
+    for part in ["meshes", "training_faces"] {
+        fs::create_dir_all(own.join(part)).unwrap();
+    }
+    let mesh = |faces: usize, x: f64| {
+        let triangle = |k: usize| {
+            let at = 0.001 * k as f64;
+            json!({"Vertices": [[x + at, 0.0, 0.0], [x, at, 0.0], [x, 0.0, at]]})
+        };
+        json!({"triangles": (0..faces).map(triangle).collect::<Vec<_>>()}).to_string()
+    };
+    let list = |faces: &[i64]| gav_formats::npy::write_npy(&NpyArray::from_i64(vec![faces.len()], faces));
+    let mut frames = Vec::new();
+    for step in 0..3 {
+        fs::write(own.join(format!("meshes/mesh_{step:04}.json")), mesh(20, 0.0)).unwrap();
+        fs::write(own.join(format!("training_faces/{step:04}.npy")), list(&[1, 2, 3])).unwrap();
+        fs::write(own.join(format!("{step}.png")), b"").unwrap();
+        for camera in 0..2 {
+            frames.push(json!({"keyframe": step, "w": SIDE, "h": SIDE, "camera_angle_x": 0.5, "camera_angle_y": 0.5,
+                "transform_matrix": pose(0.6 * f64::from(camera), 1.0), "file_path": format!("{step}.png")}));
+        }
+    }
+    fs::write(own.join("transforms_train.json"), json!({"frames": frames}).to_string()).unwrap();
+    let (codes, whole) = findings(folder, 0, &[]);
+    assert!(codes.is_empty() && whole["layout"] == "STGA", "{whole}");
+
+    fs::write(own.join("meshes/mesh_0001.json"), mesh(19, 0.0)).unwrap();
+    fs::write(own.join("training_faces/0002.npy"), list(&[20])).unwrap();
+    fs::write(own.join("training_faces/0000.npy"), list(&[])).unwrap();
+    let (codes, whole) = findings(folder, 1, &[]);
+    assert_eq!(codes, ["TOPOLOGY", "TRAINING_FACES", "SELECTION"]);
+    let text = whole.to_string();
+    assert!(text.contains("19 instead of 20") && text.contains("face 20 of 20"), "{text}");
+    fs::write(own.join("meshes/mesh_0001.json"), "{}").unwrap();
+    fs::write(own.join("meshes/mesh_0000.json"), mesh(20, 7.0)).unwrap();
+    fs::remove_file(own.join("meshes/mesh_0002.json")).unwrap();
+    let codes = findings(folder, 1, &[]).0;
+    assert_eq!(codes, ["MISSING_FILES", "MESH", "MESH_OUTSIDE", "TRAINING_FACES", "SELECTION"]);
+}
+
+#[test]
 fn captures_are_checked_before_hours_are_spent_on_them() {
     let root = tempfile::tempdir().unwrap();
     let (folder, own) = (root.path(), root.path().join("capture"));
