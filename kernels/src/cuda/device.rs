@@ -41,6 +41,9 @@ pub(super) fn driver_present() -> bool {
     unsafe { sys::is_culib_present() }
 }
 
+/// The CUDA version whose driver interface the bindings name; entry points that an older driver lacks would end the process.
+pub(super) const DRIVER: i32 = 13_000;
+
 /// The newest CUDA version that the driver runs, as 1000 · major + 10 · minor.
 pub(super) fn driver_version() -> Result<i32, CudaError> {
     let mut version = 0;
@@ -80,10 +83,14 @@ impl Device {
     /// Opens a device: 0 is the first.
     ///
     /// # Errors
-    /// [`CudaError::NoDriver`] and [`CudaError::NoDevice`] on machines without one.
+    /// [`CudaError::NoDriver`] and [`CudaError::NoDevice`] on machines without one, [`CudaError::OldDriver`] below CUDA 13.
     pub fn open(ordinal: usize) -> Result<Arc<Self>, CudaError> {
         if !driver_present() {
             return Err(CudaError::NoDriver);
+        }
+        let driver = driver_version()?;
+        if driver < DRIVER {
+            return Err(CudaError::OldDriver { found: driver, needed: DRIVER });
         }
         result::init().tried("starting the driver")?;
         let found = CudaContext::device_count().tried("counting devices")?.max(0) as usize;
@@ -98,7 +105,7 @@ impl Device {
         keep_memory(&context)?;
         Ok(Arc::new(Self {
             architecture: format!("sm_{major}{minor}"),
-            driver: driver_version()?,
+            driver,
             compiler: OnceLock::new(),
             modules: Mutex::default(),
             cache: cache::folder(),

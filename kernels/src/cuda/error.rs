@@ -9,6 +9,14 @@ pub enum CudaError {
     /// The driver's library is not on this machine.
     #[error("no NVIDIA driver: libcuda was not found")]
     NoDriver,
+    /// The driver is older than what the bindings were made for.
+    #[error("the driver runs CUDA {}.{}, and {}.{} is needed", found / 1000, found % 1000 / 10, needed / 1000, needed % 1000 / 10)]
+    OldDriver {
+        /// What it runs, as 1000 · major + 10 · minor.
+        found: i32,
+        /// What is needed.
+        needed: i32,
+    },
     /// The driver finds fewer devices than asked for.
     #[error("no CUDA device {ordinal}: the driver finds {found}")]
     NoDevice {

@@ -6,7 +6,7 @@ use cudarc::driver::CudaContext;
 use libloading::Library;
 use serde::Serialize;
 
-use super::{cache, device, nvrtc::Nvrtc};
+use super::{CudaError, cache, device, nvrtc::Nvrtc};
 
 /// One library.
 #[derive(Debug, Clone, Serialize)]
@@ -62,10 +62,21 @@ pub fn report() -> Report {
     let mut devices = Vec::new();
     if device::driver_present() {
         match device::driver_version() {
-            Ok(version) => driver = Some(dotted(version, 1000, 10)),
+            Ok(version) => {
+                driver = Some(dotted(version, 1000, 10));
+                if version < device::DRIVER {
+                    let error = CudaError::OldDriver { found: version, needed: device::DRIVER };
+                    problems.push(error.to_string());
+                }
+            }
             Err(error) => problems.push(error.to_string()),
         }
-        match cudarc::driver::result::init().and_then(|()| CudaContext::device_count()) {
+        let started = if problems.is_empty() {
+            cudarc::driver::result::init().and_then(|()| CudaContext::device_count())
+        } else {
+            Ok(0)
+        };
+        match started {
             Ok(count) => devices = (0..count.max(0) as usize).filter_map(device_report).collect(),
             Err(error) => problems.push(format!("the driver does not start: {error}")),
         }
