@@ -6,6 +6,7 @@
 mod check;
 mod geometry;
 pub mod stga;
+mod template;
 
 use std::{
     collections::BTreeSet,
@@ -22,6 +23,7 @@ use crate::{Error, Result};
 
 pub use check::{Finding, Severity, check};
 pub use geometry::{Overlay, overlay};
+pub use template::{FILES as TEMPLATE_FILES, body};
 
 /// Whose layout a folder has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

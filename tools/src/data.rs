@@ -9,14 +9,13 @@ use std::{
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gav_formats::{
-    Limits, Template, TemplateFamily,
+    Limits,
     cameras::{CameraAxes, CameraOptions, PrincipalPoint, View},
 };
 use gav_models::{
     Error,
     body::Body,
-    capture::{self, Capture, Finding, Layout, Severity, Split, overlay, parameters},
-    template::{self, Store},
+    capture::{self, Capture, Finding, Severity, Split, overlay, parameters},
 };
 use serde_json::json;
 
@@ -65,7 +64,7 @@ enum What {
 struct Check {
     /// The folder of a capture
     folder: PathBuf,
-    /// Template of the tracked mesh, as `gav template list` names it [default: FLAME 2023 with teeth, as GaussianAvatars has it]
+    /// Template of the tracked mesh, as `gav template list` names it [default: template.npz in the folder, else FLAME 2023 with teeth, as GaussianAvatars has it]
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
     /// Draw the tracked mesh over pictures of six time steps (PNG)
@@ -103,7 +102,7 @@ fn check_capture(check: &Check) -> Result<ExitCode> {
     };
     let failed = |e: Error| Failure::of(None, &e);
     let capture = Capture::open(&check.folder, &options).map_err(failed)?;
-    let (body, note) = match template_of(check, &capture) {
+    let (body, note) = match capture::body(&capture, check.template.as_deref()) {
         Ok(body) => (body, None),
         // what can be found without it is found
         Err(error @ Error::MissingTemplate { .. }) if check.overlay.is_none() => {
@@ -120,23 +119,6 @@ fn check_capture(check: &Check) -> Result<ExitCode> {
     let stops = findings.iter().any(|f| f.severity == Severity::Error);
     report(check, &capture, &findings, note.as_deref())?;
     Ok(if stops { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-fn template_of(check: &Check, capture: &Capture) -> Result<Option<Body<f32>>, Error> {
-    if let Some(name) = &check.template {
-        return Ok(Some(Store::user()?.open_named(name)?.2));
-    }
-    if capture.layout != Layout::Vhap {
-        return Ok(None);
-    }
-    let wanted = Template {
-        family: TemplateFamily::Flame2023,
-        name: "FLAME 2023 with teeth".to_owned(),
-        vertex_count: 5143,
-        face_count: 10_144,
-        ..Template::default()
-    };
-    template::open(&wanted, None).map(Some)
 }
 
 /// Time steps on the overlay, and the longest side of each of its pictures.

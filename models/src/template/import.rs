@@ -71,7 +71,7 @@ impl Kind {
 ///
 /// # Errors
 /// Names the file and what does not fit, with both numbers.
-pub(super) fn import(kind: Kind, file: &Path, extras: &Extras<'_>) -> Result<Parts<f32>> {
+pub fn import(kind: Kind, file: &Path, extras: &Extras<'_>) -> Result<Parts<f32>> {
     let family = kind.family(file).map_err(|e| naming(file, e))?;
     let mut parts: Parts<f32> = Parts::from_arrays(family, &arrays(file)?).map_err(|e| naming(file, e))?;
     check_official(&parts).map_err(|e| naming(file, e))?;

@@ -8,7 +8,7 @@ use gav_formats::{Error, Mesh, NamedArray, Result, Template};
 
 use crate::body::Body;
 
-pub use import::{Extras, Kind};
+pub use import::{Extras, Kind, import as read};
 pub use store::{Added, Manifest, Store};
 
 /// The body that an avatar refers to: its own mesh when that is the template, else the one in the user's store.
