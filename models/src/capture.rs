@@ -5,6 +5,8 @@
 
 mod check;
 mod geometry;
+mod pictures;
+mod selection;
 pub mod stga;
 mod template;
 
@@ -14,15 +16,18 @@ use std::{
 };
 
 use gav_formats::{
-    Pose,
+    Pose, Source,
     cameras::{CameraOptions, View, read_cameras},
     clips::{self, ClipOptions},
+    npy::read_npz,
 };
 
 use crate::{Error, Result};
 
 pub use check::{Finding, Severity, check};
 pub use geometry::{Overlay, overlay};
+pub use pictures::{Pictures, Rgb8};
+pub use selection::{SelectionOptions, align, expression_faces, neutral, pose_free, select_faces};
 pub use template::{FILES as TEMPLATE_FILES, body};
 
 /// Whose layout a folder has.
@@ -67,6 +72,10 @@ const FILES: [(Split, &str); 3] = [
     (Split::Val, "transforms_val.json"),
     (Split::Test, "transforms_test.json"),
 ];
+/// Member of a tracker's file: rows of 3, as many as the mesh it tracked with has vertices, or fewer.
+const OFFSET: &str = "static_offset";
+/// How archives of NumPy and files of PyTorch start; only the former have the offset.
+const ZIP: &[u8] = b"PK\x03\x04";
 /// All views in one file.
 const WHOLE: &str = "transforms.json";
 
@@ -137,12 +146,20 @@ impl Capture {
     }
 }
 
-/// The tracked parameters of one time step, with the identity.
+/// The tracked parameters of one time step, with the identity and the subject's offset from the template (`flame.static_offset`).
 ///
 /// # Errors
 /// Files that cannot be read, and members of the wrong length.
 pub fn parameters(path: &Path) -> Result<Pose> {
     let options = ClipOptions { identity: true, ..ClipOptions::default() };
-    let clips = clips::read(path, &options)?;
-    Ok(clips.first().map(|clip| clip.pose_at(0.0)).unwrap_or_default())
+    let source = Source::open(path)?;
+    let clips = clips::read_source(&source, &options)?;
+    let mut pose = clips.first().map(|clip| clip.pose_at(0.0)).unwrap_or_default();
+    // no clip has it, for it does not move
+    if source.starts_with(ZIP)
+        && let Some(offset) = read_npz(&source, &options.limits)?.get(OFFSET)
+    {
+        pose.set(format!("flame.{OFFSET}"), offset.to_f32());
+    }
+    Ok(pose)
 }

@@ -34,6 +34,14 @@ pub enum Error {
         /// Templates that are there, and why each does not fit.
         near: Vec<String>,
     },
+    /// A picture cannot be read.
+    #[error("{}: {source}", path.display())]
+    Picture {
+        /// The picture.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: gav_formats::Error,
+    },
     /// A CUDA device failed.
     #[error(transparent)]
     Device(#[from] gav_kernels::cuda::CudaError),
@@ -56,7 +64,7 @@ impl Error {
     /// Stable code in capitals.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::File(error) => error.code(),
+            Self::File(error) | Self::Picture { source: error, .. } => error.code(),
             Self::MissingWeights { .. } => "MISSING_WEIGHTS",
             Self::MissingTemplate { .. } => "MISSING_TEMPLATE",
             Self::Device(_) => "DEVICE",
@@ -79,6 +87,11 @@ impl Error {
             }
             Self::Tensors { .. } => Some("`gav weights list` says which files are known".to_owned()),
             Self::Device(_) => Some("`gav doctor` says what was found; `--device cpu` does without".to_owned()),
+            Self::Picture { source, .. } => match source.code() {
+                "UNKNOWN_FORMAT" => Some("PNG, WebP, JPEG, OpenEXR and NPY are read".to_owned()),
+                "NOT_FINITE" => Some("the program that rendered it divided by zero or overflowed".to_owned()),
+                _ => None,
+            },
             Self::File(_) => None,
         }
     }

@@ -6,6 +6,7 @@ pub mod body;
 pub mod capture;
 mod error;
 pub mod metrics;
+pub mod picture;
 pub mod puppet;
 pub mod sample;
 pub mod template;

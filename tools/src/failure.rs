@@ -71,6 +71,10 @@ impl Failure {
     pub(crate) fn of(path: Option<&Path>, error: &gav_models::Error) -> Self {
         match (error, path) {
             (gav_models::Error::File(inner), Some(path)) => Self::at(path, inner),
+            (gav_models::Error::Picture { path, source }, _) => {
+                let found = Self::at(path, source);
+                Self { hint: error.hint().or(found.hint), ..found }
+            }
             (_, Some(path)) => {
                 let message = format!("{}: {error}", path.display());
                 Self { code: error.code(), message, hint: error.hint() }

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 
 use gav_formats::ColorSpace;
 use gav_kernels::raster::Image;
+pub(crate) use gav_models::picture::{linear_from_srgb, srgb_from_linear};
 
 /// A rendered picture, and what its numbers mean.
 pub(crate) struct Picture {
@@ -75,28 +76,9 @@ fn eight_bits(value: f32) -> u8 {
     (value.clamp(0.0, 1.0) * 255.0 + 0.5) as u8
 }
 
-/// The transfer function of sRGB (IEC 61966-2-1), continued above 1.
-pub(crate) fn linear_from_srgb(value: f32) -> f32 {
-    if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
-}
-
-/// The inverse of [`linear_from_srgb`].
-pub(crate) fn srgb_from_linear(value: f32) -> f32 {
-    if value <= 0.003_130_8 { value * 12.92 } else { 1.055 * value.powf(1.0 / 2.4) - 0.055 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn transfer_functions_are_inverse() {
-        for step in 0..=300 {
-            let value = step as f32 / 200.0;
-            assert!((srgb_from_linear(linear_from_srgb(value)) - value).abs() < 1e-5, "{value}");
-        }
-        assert!((linear_from_srgb(0.5) - 0.214_041).abs() < 1e-5);
-    }
 
     #[test]
     fn open_backgrounds_give_straight_colours() {
