@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod picture;
 pub mod puppet;
 pub mod sample;
+pub mod stga;
 pub mod template;
 pub mod weights;
 
