@@ -29,6 +29,8 @@ pub mod init;
 mod options;
 pub mod schedule;
 mod state;
+#[cfg(test)]
+mod tests;
 mod tracks;
 mod train;
 
