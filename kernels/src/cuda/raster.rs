@@ -18,6 +18,8 @@ mod splats;
 pub use batch::Batch;
 pub use host::{Drawn, draw, draw_views, forward_batch};
 pub use kernels::compile_all;
+pub(super) use kernels::{COMMON, ELLIPSE};
+pub(super) use layout::{Rules, ScenePointers};
 pub use layout::Needed;
 pub(super) use pixels::SOURCE as PIXELS;
 pub use pixels::{Rgb8, draw_rgb8, draw_views_rgb8};
