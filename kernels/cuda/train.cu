@@ -38,6 +38,9 @@ struct Hinges {
 };
 static_assert(sizeof(Hinges) == 104, "the size in hinge.rs");
 
+// NaN stays NaN: parameters that are not finite have to be seen by `check`.
+__device__ __forceinline__ float relu(float v) { return v <= 0.0f ? 0.0f : v; }
+
 extern "C" __global__ void __launch_bounds__(256) hinges(const __grid_constant__ Hinges h) {
     __shared__ double sums[8][2];
     u32 k = blockIdx.x * 256 + threadIdx.x;
@@ -50,16 +53,16 @@ extern "C" __global__ void __launch_bounds__(256) hinges(const __grid_constant__
         float size = h.metric_means || h.metric_scales ? h.frames[24 * (size_t)h.triangles[row] + 13] : 1.0f;
         Vec3 x = load3(h.means + 3 * (size_t)row), s = load3(h.log_scales + 3 * (size_t)row);
         if (h.metric_means) {
-            Vec3 r = vec(fmaxf(x.x * size - h.means_threshold, 0.0f), fmaxf(x.y * size - h.means_threshold, 0.0f),
-                         fmaxf(x.z * size - h.means_threshold, 0.0f));
+            Vec3 r = vec(relu(x.x * size - h.means_threshold), relu(x.y * size - h.means_threshold), relu(x.z * size - h.means_threshold));
             excess = sqrtf(dot(r, r));
-            x = r * (excess > 0.0f ? size / excess : 0.0f);
+            x = r * (size / excess);
         } else {
             float length = sqrtf(dot(x, x));
-            excess = fmaxf(length - h.means_threshold, 0.0f);
-            x = x * (excess > 0.0f ? 1.0f / length : 0.0f);
+            excess = relu(length - h.means_threshold);
+            x = x * (1.0f / length);
         }
-        if (excess > 0.0f) {
+        // the slope of a norm at 0 counts as 0
+        if (!(excess <= 0.0f)) {
             float w = h.means_weight * over;
             float *to = h.by_means + 3 * (size_t)row;
             to[0] += w * x.x;
@@ -68,9 +71,9 @@ extern "C" __global__ void __launch_bounds__(256) hinges(const __grid_constant__
         }
         float factor = h.metric_scales ? size : 1.0f;
         Vec3 e = vec(expf(s.x) * factor, expf(s.y) * factor, expf(s.z) * factor);
-        Vec3 r = vec(fmaxf(e.x - h.scales_threshold, 0.0f), fmaxf(e.y - h.scales_threshold, 0.0f), fmaxf(e.z - h.scales_threshold, 0.0f));
+        Vec3 r = vec(relu(e.x - h.scales_threshold), relu(e.y - h.scales_threshold), relu(e.z - h.scales_threshold));
         large = sqrtf(dot(r, r));
-        if (large > 0.0f) {
+        if (!(large <= 0.0f)) {
             float w = h.scales_weight * over / large;
             float *to = h.by_log_scales + 3 * (size_t)row;
             to[0] += w * r.x * e.x;

@@ -52,7 +52,8 @@ pub fn hinges<T: Real>(
     mut gradient: Option<(&mut [[T; 3]], &mut [[T; 3]])>,
 ) -> [f64; 2] {
     let length = |v: [T; 3]| (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]).sqrt();
-    let relu = |v: T| v.max(T::zero());
+    // NaN stays NaN, so that it is seen
+    let relu = |v: T| if v <= T::zero() { T::zero() } else { v };
     let over = T::of(1.0 / rows.len().max(1) as f64);
     let mut sums = [0.0; 2];
     for row in rows.iter().map(|row| *row as usize) {
@@ -62,12 +63,13 @@ pub fn hinges<T: Real>(
         let (excess, by_center) = if rules.metric_centers {
             let r = x.map(|v| relu(v * k - rules.centers_threshold));
             let excess = length(r);
-            (excess, r.map(|v| if excess > T::zero() { v * k / excess } else { T::zero() }))
+            (excess, r.map(|v| v * k / excess))
         } else {
             let far = length(x);
-            let excess = relu(far - rules.centers_threshold);
-            (excess, x.map(|v| if excess > T::zero() { v / far } else { T::zero() }))
+            (relu(far - rules.centers_threshold), x.map(|v| v / far))
         };
+        // the slope of a norm at 0 counts as 0
+        let positive = |v: T| v.is_nan() || v > T::zero();
         let factor = if rules.metric_sizes { k } else { T::one() };
         let sizes = s.map(|v| v.exp() * factor);
         let r = sizes.map(|v| relu(v - rules.sizes_threshold));
@@ -76,8 +78,10 @@ pub fn hinges<T: Real>(
         sums[1] += large.wide();
         if let Some((by_means, by_log_scales)) = &mut gradient {
             for c in 0..3 {
-                by_means[row][c] += rules.centers * over * by_center[c];
-                if large > T::zero() {
+                if positive(excess) {
+                    by_means[row][c] += rules.centers * over * by_center[c];
+                }
+                if positive(large) {
                     by_log_scales[row][c] += rules.sizes * over * r[c] / large * sizes[c];
                 }
             }
@@ -136,5 +140,8 @@ mod tests {
         let gradient = Some((&mut by_means[..], &mut by_sizes[..]));
         assert_eq!(hinges(&rules, &[[0.0; 3]], &[[-1.0; 3]], |_| 1.0, &[0], gradient), [0.0; 2]);
         assert_eq!((by_means, by_sizes), ([[0.0; 3]], [[0.0; 3]]));
+        let gradient = Some((&mut by_means[..], &mut by_sizes[..]));
+        assert!(hinges(&rules, &[[f32::NAN; 3]], &[[-1.0; 3]], |_| 1.0, &[0], gradient)[0].is_nan());
+        assert!(by_means[0][1].is_nan());
     }
 }

@@ -187,7 +187,10 @@ impl Batch {
     /// [`CudaError::Usage`] when the splats have fewer or none; a kernel that does not compile.
     pub fn use_harmonics(&mut self, degree: u8) -> Result<(), CudaError> {
         if self.kind.sh_degree.is_none_or(|stored| stored < degree) {
-            return Err(CudaError::Usage(format!("harmonics of degree {degree} of splats with {:?}", self.kind.sh_degree)));
+            return Err(CudaError::Usage(format!(
+                "harmonics of degree {degree} of splats with {:?}",
+                self.kind.sh_degree
+            )));
         }
         if self.degree != Some(degree) {
             self.degree = Some(degree);
@@ -335,7 +338,9 @@ impl Batch {
         let [blend_backward, project_backward] = match (flags, &self.kernels.selected) {
             (None, _) => [&self.kernels.blend_backward, &self.kernels.project_backward],
             (Some(_), Some([blend, project])) => [blend, project],
-            (Some(_), None) => return Err(CudaError::Usage("the batch was not made for some of the splats".to_owned())),
+            (Some(_), None) => {
+                return Err(CudaError::Usage("the batch was not made for some of the splats".to_owned()));
+            }
         };
         if gradients.rows != self.rows {
             return Err(CudaError::Usage(format!("gradients of {} rows for {}", gradients.rows, self.rows)));

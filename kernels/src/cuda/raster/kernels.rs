@@ -28,8 +28,7 @@ const PROJECT: [(&str, &str); 4] = [COMMON, source!("sh.cuh"), ELLIPSE, source!(
 const TILES: [(&str, &str); 2] = [COMMON, source!("tiles.cu")];
 const BLEND: [(&str, &str); 3] = [COMMON, source!("blend.cuh"), source!("blend.cu")];
 const BLEND_BACKWARD: [(&str, &str); 3] = [COMMON, source!("blend.cuh"), source!("blend_backward.cu")];
-const PROJECT_BACKWARD: [(&str, &str); 4] =
-    [COMMON, source!("sh.cuh"), ELLIPSE, source!("project_backward.cu")];
+const PROJECT_BACKWARD: [(&str, &str); 4] = [COMMON, source!("sh.cuh"), ELLIPSE, source!("project_backward.cu")];
 
 /// Sources, by the kernel they are for.
 const KERNELS: [(&str, &[(&str, &str)]); 11] = [

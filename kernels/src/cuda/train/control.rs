@@ -54,11 +54,7 @@ impl Control {
     /// # Errors
     /// When memory runs out or a kernel does not compile.
     pub fn new(device: &Arc<Device>) -> Result<Self, CudaError> {
-        Ok(Self {
-            judge: kernel(device, "judge")?,
-            words: Buffer::zeros(device, WORDS)?,
-            device: Arc::clone(device),
-        })
+        Ok(Self { judge: kernel(device, "judge")?, words: Buffer::zeros(device, WORDS)?, device: Arc::clone(device) })
     }
 
     /// Counts anew, after `step` steps of Adam.

@@ -160,7 +160,9 @@ impl RowAdam {
         for (k, (tensor, width)) in tensors.iter().zip(&self.widths).enumerate() {
             let groups = tensor.columns.div_ceil(3);
             let gradient = match which {
-                Which::One(row) if row < self.rows && tensor.spread >= 3 => groups.saturating_sub(1) * tensor.spread + 1,
+                Which::One(row) if row < self.rows && tensor.spread >= 3 => {
+                    groups.saturating_sub(1) * tensor.spread + 1
+                }
                 Which::One(row) => return Err(CudaError::Usage(format!("row {row} of {}", self.rows))),
                 _ => self.rows * width,
             };

@@ -47,8 +47,7 @@ impl Targets {
         if bytes.len() != out.len() || out.len() > u32::MAX as usize - BLOCK {
             return Err(CudaError::Usage(format!("{} bytes for a picture of {} values", bytes.len(), out.len())));
         }
-        let arguments =
-            TargetArguments { bytes: bytes.pointer(), out: out.pointer(), count: out.len() as u32, pad: 0 };
+        let arguments = TargetArguments { bytes: bytes.pointer(), out: out.pointer(), count: out.len() as u32, pad: 0 };
         // SAFETY: the kernel's parameter, and both arrays have as many values as it says
         unsafe { self.device.launch(&self.kernel, [out.len().div_ceil(BLOCK), 1], 256, &arguments) }
     }
