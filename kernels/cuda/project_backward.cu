@@ -5,6 +5,9 @@
 // coefficients come, and their gradients go, through shared memory, 16 bytes a thread.
 // Floor: 236 bytes read, 36 received, 236 written per splat (SH degree 3, one picture): 150 k splats 18 us at 4.3 TB/s.
 // Measured (H200, 150 k splats, SH degree 3): 29 us, 7.5 a view of 32.
+//
+// SELECT: only rows with a flag; what is written to other rows (nothing, or zeros) means nothing. A block of 128 splats
+// without a flag costs one load, so neighbours in memory should be neighbours on the mesh.
 
 struct Group {
     u32 splats, count;    // rows of the scene
@@ -24,8 +27,9 @@ struct ProjectBackwardArgs {
     float *means, *shape, *scales, *logits, *color, *rest;
     float *centers;   // 2 per record; null when not wanted
     double *cameras;  // 12 per picture, zero before; used when CAMERA
+    const u32 *flags; // per splat, 0 or 1; used when SELECT
 };
-static_assert(sizeof(ProjectBackwardArgs) == 200, "the size in layout.rs");
+static_assert(sizeof(ProjectBackwardArgs) == 208, "the size in layout.rs");
 
 #if SINGLE
 #define ACCUMULATE(to, value) to = value
@@ -39,11 +43,15 @@ extern "C" __global__ void __launch_bounds__(128) project_backward(const Project
     u32 first = blockIdx.x * 128;
     if (first >= group.count) return;
     u32 here = min(128u, group.count - first);
+    bool inside = threadIdx.x < here;
+#if SELECT
+    inside = inside && args.flags[group.splats + first + threadIdx.x];
+    if (!__syncthreads_or(inside)) return;
+#endif
 #if DEGREE > 0
     __shared__ __align__(16) float rows[128 * ROW];
     fetch_rest(rows, args.scene.rest, group.splats + first, here);
 #endif
-    bool inside = threadIdx.x < here;
     u32 local = first + (inside ? threadIdx.x : 0);
     u32 row = group.splats + local;
     size_t out = (size_t)group.out + local;

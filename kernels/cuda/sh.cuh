@@ -6,7 +6,15 @@
 #else
 #define BANDS 0
 #endif
-#define REST (BANDS * 3)
+// rows in memory may have room for a higher degree than is used; what is beyond stays as it is and has no gradient
+#ifndef STORED
+#define STORED DEGREE
+#endif
+#if DEGREE > 0
+#define REST (((STORED + 1) * (STORED + 1) - 1) * 3)
+#else
+#define REST 0
+#endif
 // words between rows in shared memory: odd, so that a column of rows lies in 32 banks
 #define ROW (REST | 1)
 

@@ -26,6 +26,7 @@ pub mod raster;
 mod report;
 pub mod resize;
 pub mod rig;
+pub mod train;
 
 pub use buffer::Buffer;
 pub use device::{Device, Graph, Timer};

@@ -15,8 +15,10 @@
 //! # assert!(loss > 0.0 && gradient[0] > 0.0);
 //! ```
 
+mod hinge;
 mod ssim;
 
+pub use hinge::{Hinges, hinges};
 pub use ssim::{SsimLoss, ssim};
 
 use gav_formats::{Error, Result};

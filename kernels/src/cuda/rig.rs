@@ -56,7 +56,7 @@ pub struct GeometryBuffers<'a> {
 }
 
 impl GeometryBuffers<'_> {
-    fn check(&self, what: &str, rows: usize) -> Result<(), CudaError> {
+    pub(super) fn check(&self, what: &str, rows: usize) -> Result<(), CudaError> {
         holds(what, self.means, 3 * rows)?;
         holds(what, self.rotations, 4 * rows)?;
         holds(what, self.log_scales, 3 * rows)

@@ -5,7 +5,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::{
-    Color, Image, Scene, Settings, Shape,
+    Color, Footprint, Image, Scene, Settings, Shape,
     blend::{BATCH, Blend, Blocks, PIXELS, TileImage},
     blend_backward::{BlendBackward, Received, TileGradient},
     projection::{Drawn, View},
@@ -133,13 +133,19 @@ impl Forward {
     }
 
     /// Half widths of the square footprints in pixels, N; 0 for splats whose footprint misses the image. A splat too faint
-    /// for any pixel has one all the same, as in the original rasteriser, whose densification counts it.
+    /// for any pixel has one all the same, as in the original rasteriser, whose densification counts it. Under
+    /// [`Footprint::Exact`], which reaches everywhere, the square of [`Footprint::Square`] decides.
     pub fn radii(&self, scene: &Scene<'_>) -> Vec<u32> {
+        let rule = match self.view.settings.footprint {
+            Footprint::Exact => Footprint::Square,
+            other => other,
+        };
         (0..scene.len())
             .into_par_iter()
             .with_min_len(1024)
             .map(|index| {
-                self.view.ellipse(scene, index).and_then(|e| self.view.footprint(&e)).map_or(0, |(r, _)| r as u32)
+                let ellipse = self.view.ellipse(scene, index);
+                ellipse.and_then(|e| self.view.footprint_by(&e, rule)).map_or(0, |(r, _)| r as u32)
             })
             .collect()
     }

@@ -7,7 +7,7 @@ use gav_formats::{Camera, RenderModel, conventions::sh_rest_count};
 use rayon::prelude::*;
 
 use super::{
-    Color, EIGENVALUE_FLOOR, FOOTPRINT_SIGMAS, Scene, Settings, Shape,
+    Color, EIGENVALUE_FLOOR, FOOTPRINT_SIGMAS, Footprint, Scene, Settings, Shape,
     scalar::{pixel_range, slope_limits},
     sh,
 };
@@ -288,13 +288,19 @@ impl View {
     /// misses the image.
     #[inline(always)]
     pub fn footprint(&self, ellipse: &Ellipse) -> Option<(f32, [[usize; 2]; 2])> {
+        self.footprint_by(ellipse, self.settings.footprint)
+    }
+
+    /// [`Self::footprint`] under another rule.
+    #[inline(always)]
+    pub fn footprint_by(&self, ellipse: &Ellipse, rule: Footprint) -> Option<(f32, [[usize; 2]; 2])> {
         let [xx, _, yy] = ellipse.covariance;
         let mid = 0.5 * (xx + yy);
         let discriminant = (mid * mid - ellipse.determinant).max(EIGENVALUE_FLOOR as f32);
         let radius = (FOOTPRINT_SIGMAS as f32 * (mid + discriminant.sqrt()).sqrt()).ceil();
         let [x, y] = self.center_on_screen(ellipse.t);
         let (x, y) = (f64::from(x), f64::from(y));
-        let (wide, rule) = (f64::from(radius), self.settings.footprint);
+        let wide = f64::from(radius);
         let columns = pixel_range(x, wide, self.camera.width, rule)?;
         let rows = pixel_range(y, wide, self.camera.height, rule)?;
         Some((radius, [columns, rows]))

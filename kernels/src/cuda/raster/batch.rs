@@ -32,7 +32,11 @@ const HEADER: usize = 4 + BINS;
 pub struct Batch {
     device: Arc<Device>,
     kernels: Kernels,
+    /// Each splat is in one picture of its group.
+    single: bool,
     kind: Kind,
+    /// Up to which harmonics are used.
+    degree: Option<u8>,
     settings: Settings,
     options: Options,
     rules: Rules,
@@ -100,7 +104,9 @@ impl Batch {
         let entries = entries.min(ENTRIES as usize);
         let count = channels(settings) as usize;
         Ok(Self {
-            kernels: Kernels::new(device, splats.kind, settings, single, options.cameras)?,
+            kernels: Kernels::new(device, splats.kind, splats.kind.sh_degree, settings, single, options)?,
+            single,
+            degree: splats.kind.sh_degree,
             kind: splats.kind,
             settings: *settings,
             options,
@@ -173,6 +179,39 @@ impl Batch {
             (picture.records, picture.tiles, picture.pixels) = (places.records, places.tiles, places.pixels);
         }
         self.pictures.write(&self.shapes)
+    }
+
+    /// Uses harmonics up to `degree` from now on. The others are not looked at, and their gradients mean nothing.
+    ///
+    /// # Errors
+    /// [`CudaError::Usage`] when the splats have fewer or none; a kernel that does not compile.
+    pub fn use_harmonics(&mut self, degree: u8) -> Result<(), CudaError> {
+        if self.kind.sh_degree.is_none_or(|stored| stored < degree) {
+            return Err(CudaError::Usage(format!(
+                "harmonics of degree {degree} of splats with {:?}",
+                self.kind.sh_degree
+            )));
+        }
+        if self.degree != Some(degree) {
+            self.degree = Some(degree);
+            self.kernels =
+                Kernels::new(&self.device, self.kind, self.degree, &self.settings, self.single, self.options)?;
+        }
+        Ok(())
+    }
+
+    /// Address of what the tile lists needed.
+    pub(in super::super) fn stats(&self) -> u64 {
+        self.counts.pointer()
+    }
+
+    /// Address of the pictures.
+    pub(in super::super) fn pictures(&self) -> u64 {
+        self.pictures.pointer()
+    }
+
+    pub(in super::super) fn rules(&self) -> Rules {
+        self.rules
     }
 
     fn check(&self, splats: &Splats) -> Result<(), CudaError> {
@@ -266,7 +305,43 @@ impl Batch {
         upstream: Planes<'_>,
         gradients: &mut SplatGradients,
     ) -> Result<(), CudaError> {
+        self.backward_with(splats, upstream, None, gradients)
+    }
+
+    /// [`Self::backward`] of the splats that have a flag: one number for each row of `splats`, 0 or 1. What is left in the rows
+    /// of the others, and in [`Self::centers`] for them, means nothing. The batch was made with [`Options::select`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn backward_of(
+        &mut self,
+        splats: &Splats,
+        upstream: Planes<'_>,
+        flags: &Buffer<u32>,
+        gradients: &mut SplatGradients,
+    ) -> Result<(), CudaError> {
+        // the kernel keeps a flag in the highest bit of the number of a record
+        if flags.len() < splats.len() || self.reaches.len() / 4 > i32::MAX as usize {
+            return Err(CudaError::Usage(format!("{} flags for {} splats", flags.len(), splats.len())));
+        }
+        self.backward_with(splats, upstream, Some(flags), gradients)
+    }
+
+    fn backward_with(
+        &mut self,
+        splats: &Splats,
+        upstream: Planes<'_>,
+        flags: Option<&Buffer<u32>>,
+        gradients: &mut SplatGradients,
+    ) -> Result<(), CudaError> {
         self.check(splats)?;
+        let [blend_backward, project_backward] = match (flags, &self.kernels.selected) {
+            (None, _) => [&self.kernels.blend_backward, &self.kernels.project_backward],
+            (Some(_), Some([blend, project])) => [blend, project],
+            (Some(_), None) => {
+                return Err(CudaError::Usage("the batch was not made for some of the splats".to_owned()));
+            }
+        };
         if gradients.rows != self.rows {
             return Err(CudaError::Usage(format!("gradients of {} rows for {}", gradients.rows, self.rows)));
         }
@@ -285,6 +360,7 @@ impl Batch {
             sums: self.sums.pointer(),
             extras: self.extras.pointer(),
             background: if self.options.cameras { self.backgrounds.pointer() } else { 0 },
+            flags: flags.map_or(0, Buffer::pointer),
         };
         let project = ProjectBackwardArgs {
             scene: splats.pointers(),
@@ -303,6 +379,7 @@ impl Batch {
             rest: gradients.rest.pointer(),
             centers: if self.options.centers { self.centers.pointer() } else { 0 },
             cameras: if self.options.cameras { self.cameras.pointer() } else { 0 },
+            flags: flags.map_or(0, Buffer::pointer),
         };
         gradients.poison()?;
         self.centers.poison()?;
@@ -315,8 +392,8 @@ impl Batch {
         let grid = [self.largest.div_ceil(BLOCK), self.group_count];
         // SAFETY: as in `forward`; `gradients` has the rows that the groups write
         unsafe {
-            self.device.launch(&self.kernels.blend_backward, [self.tiles, 1], 128, &blend)?;
-            self.device.launch(&self.kernels.project_backward, grid, BLOCK as u32, &project)
+            self.device.launch(blend_backward, [self.tiles, 1], 128, &blend)?;
+            self.device.launch(project_backward, grid, BLOCK as u32, &project)
         }
     }
 

@@ -33,7 +33,7 @@ struct Part {
 /// # Panics
 /// When the arrays of a scene do not belong together.
 pub fn forward_batch(device: &Arc<Device>, shots: &[Shot<'_>], settings: &Settings) -> Result<Drawn, CudaError> {
-    let options = Options { each_picture: true, cameras: true, centers: true, entries: 0 };
+    let options = Options { each_picture: true, cameras: true, centers: true, ..Options::default() };
     forward_with(device, shots, settings, options)
 }
 

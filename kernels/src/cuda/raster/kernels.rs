@@ -8,8 +8,9 @@ use super::{
         device::{Kernel, Source, options, text},
         knn, loss,
         nvrtc::Nvrtc,
-        radix,
+        radix, train,
     },
+    plan::Options,
     splats::Kind,
 };
 use crate::raster::{Footprint, Saturation, Settings};
@@ -20,20 +21,23 @@ macro_rules! source {
     };
 }
 
-const COMMON: (&str, &str) = source!("common.cuh");
-const PROJECT: [(&str, &str); 4] = [COMMON, source!("sh.cuh"), source!("ellipse.cuh"), source!("project.cu")];
+pub(in super::super) const COMMON: (&str, &str) = source!("common.cuh");
+/// A splat's ellipse on the screen.
+pub(in super::super) const ELLIPSE: (&str, &str) = source!("ellipse.cuh");
+const PROJECT: [(&str, &str); 4] = [COMMON, source!("sh.cuh"), ELLIPSE, source!("project.cu")];
 const TILES: [(&str, &str); 2] = [COMMON, source!("tiles.cu")];
 const BLEND: [(&str, &str); 3] = [COMMON, source!("blend.cuh"), source!("blend.cu")];
 const BLEND_BACKWARD: [(&str, &str); 3] = [COMMON, source!("blend.cuh"), source!("blend_backward.cu")];
-const PROJECT_BACKWARD: [(&str, &str); 4] =
-    [COMMON, source!("sh.cuh"), source!("ellipse.cuh"), source!("project_backward.cu")];
+const PROJECT_BACKWARD: [(&str, &str); 4] = [COMMON, source!("sh.cuh"), ELLIPSE, source!("project_backward.cu")];
 
 /// Sources, by the kernel they are for.
-const KERNELS: [(&str, &[(&str, &str)]); 9] = [
+const KERNELS: [(&str, &[(&str, &str)]); 11] = [
     ("loss", &loss::SOURCE),
     ("adam", &adam::SOURCE),
     ("knn", &knn::SOURCE),
     ("radix", &radix::SOURCE),
+    ("train", &train::SOURCE),
+    ("density", &train::DENSITY),
     ("project", &PROJECT),
     ("tiles", &TILES),
     ("blend", &BLEND),
@@ -50,6 +54,8 @@ pub(super) struct Kernels {
     pub blend: Kernel,
     pub blend_backward: Kernel,
     pub project_backward: Kernel,
+    /// The two ways back for splats with a flag.
+    pub selected: Option<[Kernel; 2]>,
 }
 
 /// Values blended per pixel.
@@ -62,19 +68,24 @@ pub(super) fn channels(settings: &Settings) -> i32 {
 }
 
 impl Kernels {
-    /// `single`: each splat is in one picture of its group; `cameras`: gradients of cameras are wanted.
+    /// `degree`: up to which harmonics are used; `single`: each splat is in one picture of its group; of `options`, whether
+    /// gradients of cameras are wanted, and ways back of some of the splats.
     pub fn new(
         device: &Arc<Device>,
         kind: Kind,
+        degree: Option<u8>,
         settings: &Settings,
         single: bool,
-        cameras: bool,
+        options: Options,
     ) -> Result<Self, CudaError> {
-        let shape = [
-            ("DEGREE", kind.sh_degree.map_or(-1, i32::from)),
+        let mut shape = vec![
+            ("DEGREE", degree.map_or(-1, i32::from)),
             ("COVARIANCE", kind.covariance.into()),
             ("CHANNELS", channels(settings)),
         ];
+        if let Some(stored) = kind.sh_degree.filter(|_| degree != kind.sh_degree) {
+            shape.push(("STORED", stored.into()));
+        }
         let blend = [
             ("CHANNELS", channels(settings)),
             // footprints of whole tiles are enforced by the tile lists
@@ -82,11 +93,19 @@ impl Kernels {
             ("DROP", (settings.saturation == Saturation::Dropped).into()),
             ("PASSES", settings.alpha_max_passes.into()),
         ];
-        let back = [shape[0], shape[1], shape[2], ("SINGLE", single.into()), ("CAMERA", cameras.into())];
+        let back = [&shape[..], &[("SINGLE", single.into()), ("CAMERA", options.cameras.into())]].concat();
         let make = |name: &'static str, parts: &[(&str, &str)], defines: &[(&str, i32)]| {
             Ok::<_, CudaError>(Kernel { name, function: device.function(name, &Source { parts, defines })? })
         };
+        let selected = if options.select {
+            let select = |defines: &[(&'static str, i32)]| [defines, &[("SELECT", 1)]].concat();
+            let blend_backward = make("blend_backward", &BLEND_BACKWARD, &select(&blend))?;
+            Some([blend_backward, make("project_backward", &PROJECT_BACKWARD, &select(&back))?])
+        } else {
+            None
+        };
         Ok(Self {
+            selected,
             project: make("project", &PROJECT, &shape)?,
             allocate: make("allocate", &TILES, &[])?,
             scatter: make("scatter", &TILES, &[])?,
@@ -116,10 +135,16 @@ pub fn compile_all(architecture: &str) -> Result<Option<Vec<String>>, CudaError>
                 ("CHANNELS", &[3, 4, 7]),
                 ("SINGLE", &[1, 0]),
                 ("CAMERA", &[0, 1]),
+                ("SELECT", &[0, 1]),
             ],
-            "blend" | "blend_backward" => {
-                &[("CHANNELS", &[3, 4, 7]), ("CLIP", &[0, 1]), ("DROP", &[0, 1]), ("PASSES", &[1, 0])]
-            }
+            "blend" => &[("CHANNELS", &[3, 4, 7]), ("CLIP", &[0, 1]), ("DROP", &[0, 1]), ("PASSES", &[1, 0])],
+            "blend_backward" => &[
+                ("CHANNELS", &[3, 4, 7]),
+                ("CLIP", &[0, 1]),
+                ("DROP", &[0, 1]),
+                ("PASSES", &[1, 0]),
+                ("SELECT", &[0, 1]),
+            ],
             "loss" => &[("CLAMP", &[0, 1])],
             "knn" => &[("K", &[3, 1, 16])],
             _ => &[],
@@ -132,6 +157,21 @@ pub fn compile_all(architecture: &str) -> Result<Option<Vec<String>>, CudaError>
                 version[i].1 = *value;
                 versions.push(version);
             }
+        }
+        // rows with room for more than is used
+        if name.starts_with("project") {
+            for degree in 0..3 {
+                let mut version = usual.clone();
+                version[0].1 = degree;
+                version.push(("STORED", 3));
+                versions.push(version);
+            }
+        }
+        // what trainings draw with
+        if name.ends_with("backward") {
+            let mut version = usual.clone();
+            version.iter_mut().filter(|(key, _)| *key == "SELECT" || *key == "CLIP").for_each(|(_, value)| *value = 1);
+            versions.push(version);
         }
         // the heaviest
         versions.push(choices.iter().map(|(key, values)| (*key, values[values.len() - 1])).collect());

@@ -57,7 +57,7 @@ impl Picture {
 /// The rules, as numbers.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
+pub(in super::super) struct Rules {
     pub near: f32,
     pub far: f32,
     pub dilation: f32,
@@ -100,7 +100,7 @@ impl From<&Settings> for Rules {
 /// Addresses of the arrays of the scenes.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ScenePointers {
+pub(in super::super) struct ScenePointers {
     pub means: u64,
     pub shape: u64,
     pub scales: u64,
@@ -205,6 +205,7 @@ pub(super) struct BlendBackwardArgs {
     pub sums: u64,
     pub extras: u64,
     pub background: u64,
+    pub flags: u64,
 }
 
 #[repr(C)]
@@ -226,6 +227,7 @@ pub(super) struct ProjectBackwardArgs {
     pub rest: u64,
     pub centers: u64,
     pub cameras: u64,
+    pub flags: u64,
 }
 
 macro_rules! device_types {
@@ -252,7 +254,7 @@ mod tests {
         assert_eq!(size_of::<ProjectArgs>(), 136);
         assert_eq!(size_of::<TilesArgs>(), 160);
         assert_eq!(size_of::<BlendArgs>(), 144);
-        assert_eq!(size_of::<BlendBackwardArgs>(), 200);
-        assert_eq!(size_of::<ProjectBackwardArgs>(), 200);
+        assert_eq!(size_of::<BlendBackwardArgs>(), 208);
+        assert_eq!(size_of::<ProjectBackwardArgs>(), 208);
     }
 }

@@ -29,6 +29,8 @@ pub struct Options {
     pub cameras: bool,
     /// Gradients of the centres on the screen, per picture and splat.
     pub centers: bool,
+    /// The way back of some of the splats: [`Batch::backward_of`](super::Batch::backward_of).
+    pub select: bool,
     /// Entries of tile lists there is room for at first; 0 means 6 per record, which heads at 512² need half of.
     pub entries: usize,
 }

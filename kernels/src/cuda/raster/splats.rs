@@ -119,7 +119,7 @@ impl Splats {
         self.logits.is_empty()
     }
 
-    pub(super) fn pointers(&self) -> ScenePointers {
+    pub(in super::super) fn pointers(&self) -> ScenePointers {
         ScenePointers {
             means: self.means.pointer(),
             shape: self.shape.pointer(),

@@ -6,7 +6,7 @@ use cudarc::driver::DeviceRepr;
 use gav_formats::TriangleFrame;
 
 use super::{
-    super::{Buffer, CudaError, Device, device::Kernel},
+    super::{Buffer, CudaError, Device, device::Kernel, train::Selection},
     GeometryBuffers, THREADS, TRIANGLE, all_or_nothing, holds, kernel,
     lists::by_column,
 };
@@ -36,6 +36,8 @@ pub struct Binding {
     bind_backward: Kernel,
     faces_backward: Kernel,
     vertices_backward: Kernel,
+    bind_rows: Kernel,
+    bind_rows_backward: Kernel,
     faces: Buffer<u32>,
     uvs: Buffer<f32>,
     triangles: Buffer<u32>,
@@ -70,6 +72,19 @@ struct Arguments {
 // SAFETY: plain numbers in the layout of the kernel's parameter
 unsafe impl DeviceRepr for Arguments {}
 
+/// The struct `BindingRows` of triangle.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RowArguments {
+    binding: Arguments,
+    rows: u64,
+    count: u32,
+    pad: u32,
+}
+
+// SAFETY: as above
+unsafe impl DeviceRepr for RowArguments {}
+
 impl std::fmt::Debug for Binding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Binding({} splats, {} faces, {} poses)", self.sizes[2], self.sizes[1], self.capacity)
@@ -100,6 +115,8 @@ impl Binding {
             bind_backward: make("bind_backward")?,
             faces_backward: make("faces_backward")?,
             vertices_backward: make("vertices_backward")?,
+            bind_rows: make("bind_rows")?,
+            bind_rows_backward: make("bind_rows_backward")?,
             faces: Buffer::from_slice(device, arrays.faces.as_flattened())?,
             uvs: Buffer::from_slice(device, arrays.corner_uvs.as_flattened().as_flattened())?,
             triangles: Buffer::from_slice(device, arrays.triangles)?,
@@ -128,25 +145,8 @@ impl Binding {
         }
         holds("posed vertices", vertices, 3 * poses * vertex_count)?;
         let own = local.own("local splats", poses, splats)?;
-        let uvs = if self.uvs.is_empty() { 0 } else { self.uvs.pointer() };
-        Ok(Arguments {
-            vertices: vertices.pointer(),
-            constants: [self.faces.pointer(), uvs, self.triangles.pointer(), self.barycentrics.pointer()],
-            local: pointers(local),
-            frames: self.frames.pointer(),
-            out: [0; 3],
-            upstream: [0; 3],
-            by_local: [0; 3],
-            corners: self.corners.pointer(),
-            by_vertices: 0,
-            lists: [
-                self.face_starts.pointer(),
-                self.face_splats.pointer(),
-                self.vertex_starts.pointer(),
-                self.vertex_corners.pointer(),
-            ],
-            sizes: [vertex_count as u32, faces as u32, splats as u32, poses as u32, own, 0],
-        })
+        let sizes = [vertex_count as u32, faces as u32, splats as u32, poses as u32, own, 0];
+        Ok(Arguments { vertices: vertices.pointer(), sizes, ..self.one_pose(Some(local)) })
     }
 
     fn run(&self, kernel: &Kernel, rows: usize, poses: usize, arguments: &Arguments) -> Result<(), CudaError> {
@@ -201,6 +201,103 @@ impl Binding {
         self.run(&self.bind_backward, splats, if own { poses } else { 1 }, &arguments)?;
         self.run(&self.faces_backward, faces, poses, &arguments)?;
         self.run(&self.vertices_backward, vertex_count, poses, &arguments)
+    }
+
+    /// Enqueues the frames of the triangles of one pose (V × 3), which stay for [`Binding::bind`] and [`Binding::bind_rows`].
+    ///
+    /// # Errors
+    /// Too few vertices, and what the device fails in.
+    pub fn frames(&self, vertices: &Buffer<f32>) -> Result<(), CudaError> {
+        holds("posed vertices", vertices, 3 * self.sizes[0])?;
+        let arguments = Arguments { vertices: vertices.pointer(), ..self.one_pose(None) };
+        self.run(&self.faces_kernel, self.sizes[1], 1, &arguments)
+    }
+
+    /// [`Binding::forward`] of one pose, whose frames are there.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind(&self, local: &GeometryBuffers<'_>, out: &GeometryBuffers<'_>) -> Result<(), CudaError> {
+        local.check("local splats", self.sizes[2])?;
+        out.check("posed splats", self.sizes[2])?;
+        self.run(&self.bind, self.sizes[2], 1, &Arguments { out: pointers(out), ..self.one_pose(Some(local)) })
+    }
+
+    /// [`Binding::bind`] of some splats; the others stay in `out` as they are.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind_rows(
+        &self,
+        rows: &Selection,
+        local: &GeometryBuffers<'_>,
+        out: &GeometryBuffers<'_>,
+    ) -> Result<(), CudaError> {
+        local.check("local splats", self.sizes[2])?;
+        out.check("posed splats", self.sizes[2])?;
+        self.run_rows(&self.bind_rows, rows, Arguments { out: pointers(out), ..self.one_pose(Some(local)) })
+    }
+
+    /// Gradients by some local splats, from those by the result of [`Binding::bind`]; the others stay as they are. The mesh gets none.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind_rows_backward(
+        &self,
+        rows: &Selection,
+        local: &GeometryBuffers<'_>,
+        upstream: &GeometryBuffers<'_>,
+        by_local: &GeometryBuffers<'_>,
+    ) -> Result<(), CudaError> {
+        local.check("local splats", self.sizes[2])?;
+        upstream.check("gradients of posed splats", self.sizes[2])?;
+        by_local.check("gradients of local splats", self.sizes[2])?;
+        let arguments =
+            Arguments { upstream: pointers(upstream), by_local: pointers(by_local), ..self.one_pose(Some(local)) };
+        self.run_rows(&self.bind_rows_backward, rows, arguments)
+    }
+
+    /// Arguments of one pose; without vertices, and without splats where there are none.
+    fn one_pose(&self, local: Option<&GeometryBuffers<'_>>) -> Arguments {
+        let [vertex_count, faces, splats] = self.sizes;
+        let uvs = if self.uvs.is_empty() { 0 } else { self.uvs.pointer() };
+        Arguments {
+            vertices: 0,
+            constants: [self.faces.pointer(), uvs, self.triangles.pointer(), self.barycentrics.pointer()],
+            local: local.map_or([0; 3], pointers),
+            frames: self.frames.pointer(),
+            out: [0; 3],
+            upstream: [0; 3],
+            by_local: [0; 3],
+            corners: self.corners.pointer(),
+            by_vertices: 0,
+            lists: [
+                self.face_starts.pointer(),
+                self.face_splats.pointer(),
+                self.vertex_starts.pointer(),
+                self.vertex_corners.pointer(),
+            ],
+            sizes: [vertex_count as u32, faces as u32, splats as u32, 1, 0, 0],
+        }
+    }
+
+    fn run_rows(&self, kernel: &Kernel, rows: &Selection, binding: Arguments) -> Result<(), CudaError> {
+        if rows.total() != self.sizes[2] {
+            return Err(CudaError::Usage(format!("rows of {} splats, there are {}", rows.total(), self.sizes[2])));
+        }
+        let arguments = RowArguments { binding, rows: rows.rows(), count: rows.len() as u32, pad: 0 };
+        // SAFETY: `RowArguments` is the kernels' parameter, and rows are below the number of splats
+        unsafe { self.device.launch(kernel, [rows.len().div_ceil(THREADS as usize), 1], THREADS, &arguments) }
+    }
+
+    /// Addresses of the frames of the last pose's triangles, F × 24, and of the triangle of each splat.
+    pub(in super::super) fn frames_and_triangles(&self) -> [u64; 2] {
+        [self.frames.pointer(), self.triangles.pointer()]
+    }
+
+    /// Splats N.
+    pub fn splat_count(&self) -> usize {
+        self.sizes[2]
     }
 }
 
