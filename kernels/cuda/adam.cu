@@ -20,7 +20,7 @@ struct AdamArgs {
     const Tensor *tensors;
     u32 *step;       // steps taken, this one included
     u32 count, pad;
-    float beta1, beta2, log_beta1, log_beta2, epsilon;
+    float beta1, beta2, rest1, rest2, log_beta1, log_beta2, epsilon;
     u32 pad2;
 };
 static_assert(sizeof(AdamArgs) == 48, "the size in adam.rs");
@@ -29,8 +29,8 @@ static_assert(sizeof(AdamArgs) == 48, "the size in adam.rs");
 extern "C" __global__ void adam_count(const AdamArgs args) { *args.step += 1; }
 
 __device__ __forceinline__ void update(float &p, float &m, float &v, float g, const AdamArgs &args, float rate, float over) {
-    m = fmaf(args.beta1, m, (1.0f - args.beta1) * g);
-    v = fmaf(args.beta2, v, (1.0f - args.beta2) * g * g);
+    m = fmaf(args.beta1, m, args.rest1 * g);
+    v = fmaf(args.beta2, v, args.rest2 * g * g);
     p -= rate * m / fmaf(sqrtf(v), over, args.epsilon);
 }
 

@@ -121,7 +121,7 @@ struct RowArgs {
     u32 count;         // rows that are meant
     u32 tensor_count;
     u32 only;          // FULL, or the one row that has a gradient, which is all that `gradient` holds
-    float beta1, beta2, log_beta1, log_beta2, epsilon;
+    float beta1, beta2, rest1, rest2, log_beta1, log_beta2, epsilon;
 };
 static_assert(sizeof(RowArgs) == 392, "the size in rows.rs");
 
@@ -202,8 +202,8 @@ extern "C" __global__ void __launch_bounds__(256) adam_rows(const __grid_constan
         if (a.rows) row = a.rows[row];
         size_t at = (size_t)row * t.width + column;
         float g = gradient_of(a, t, row, column);
-        float m = fmaf(a.beta1, t.means[at], (1.0f - a.beta1) * g);
-        float v = fmaf(a.beta2, t.squares[at], (1.0f - a.beta2) * g * g);
+        float m = fmaf(a.beta1, t.means[at], a.rest1 * g);
+        float v = fmaf(a.beta2, t.squares[at], a.rest2 * g * g);
         t.means[at] = m;
         t.squares[at] = v;
         t.values[at] -= rate * m / fmaf(sqrtf(v), over, a.epsilon);

@@ -46,6 +46,8 @@ impl Adam {
         let correction = |beta: f64| 1.0 - beta.powf(f64::from(step));
         let over = (1.0 / correction(self.beta2).sqrt()) as f32;
         let (beta1, beta2, epsilon) = (self.beta1 as f32, self.beta2 as f32, self.epsilon as f32);
+        // rounded once: 1 − 0.999 in f32 is 5e-5 too large
+        let (rest1, rest2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
         for tensor in tensors {
             let count = tensor.values.len();
             assert_eq!(
@@ -65,8 +67,8 @@ impl Adam {
                 if rows != 0 && mask[i / width] == 0 {
                     return;
                 }
-                *mean = beta1 * *mean + (1.0 - beta1) * g;
-                *square = beta2 * *square + (1.0 - beta2) * g * g;
+                *mean = beta1 * *mean + rest1 * g;
+                *square = beta2 * *square + rest2 * g * g;
                 *value -= rate * *mean / (square.sqrt() * over + epsilon);
             });
         }

@@ -3,7 +3,7 @@
 use gav_formats::{Camera, Splats, conventions::sh_rest_count};
 use gav_kernels::{
     adam::{self, Adam},
-    losses::{SsimLoss, l1, ssim},
+    losses::{SsimLoss, hinges, l1, ssim},
     metrics::ImageView,
     raster::{self, Image, Scene, ShapeGradients, Upstream},
     rig::{
@@ -13,10 +13,7 @@ use gav_kernels::{
 };
 
 use super::{
-    Dataset, Engine, Freeze, LossRules, Options, Rates, State, StepReport, Tables, Tracked,
-    engine::SETTINGS,
-    hinge::{self, Hinge},
-    widths,
+    Dataset, Engine, Freeze, LossRules, Options, Rates, State, StepReport, Tables, Tracked, engine::SETTINGS, widths,
 };
 use crate::{
     Error, Result,
@@ -169,19 +166,11 @@ impl<'a> CpuEngine<'a> {
     }
 
     fn hinges(&self, local: &Splats, radii: &[u32], geometry: &mut Geometry<f32>) -> f64 {
-        let rules = &self.rules;
-        let visible: Vec<usize>;
-        let rows = if rules.visible {
-            visible = self.rows.iter().copied().filter(|row| radii[*row] > 0).collect();
-            &visible
-        } else {
-            &self.rows
-        };
+        let shown = |row: &&usize| !self.rules.visible || radii[**row] > 0;
+        let rows: Vec<u32> = self.rows.iter().filter(shown).map(|row| *row as u32).collect();
         let size = |row: usize| self.mesh.frames[self.state.triangles[row] as usize].scale;
-        let near = Hinge { weight: rules.xyz, threshold: rules.threshold_xyz, metric: rules.metric_xyz };
-        let small = Hinge { weight: rules.scale, threshold: rules.threshold_scale, metric: rules.metric_scale };
-        hinge::xyz(&near, &local.means, size, rows, &mut geometry.means)
-            + hinge::scale(&small, &local.log_scales, size, rows, &mut geometry.log_scales)
+        let gradient = Some((&mut geometry.means[..], &mut geometry.log_scales[..]));
+        hinges(&self.rules.hinges(), &local.means, &local.log_scales, size, &rows, gradient).iter().sum()
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a machine has to do to train: implemented on the CPU and on CUDA.
 
 use gav_formats::Camera;
-use gav_kernels::raster::{Footprint, Image, Settings};
+use gav_kernels::{
+    losses::Hinges,
+    raster::{Footprint, Image, Settings},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Freeze, Method, Options, State};
@@ -43,6 +46,20 @@ pub struct LossRules {
     pub freeze: Freeze,
     /// Behind the splats.
     pub background: [f32; 3],
+}
+
+impl LossRules {
+    /// The two hinges.
+    pub fn hinges(&self) -> Hinges<f32> {
+        Hinges {
+            centers: self.xyz,
+            centers_threshold: self.threshold_xyz,
+            metric_centers: self.metric_xyz,
+            sizes: self.scale,
+            sizes_threshold: self.threshold_scale,
+            metric_sizes: self.metric_scale,
+        }
+    }
 }
 
 impl From<&Options> for LossRules {

@@ -24,7 +24,6 @@ mod data;
 pub mod density;
 mod engine;
 mod export;
-mod hinge;
 pub mod init;
 mod options;
 pub mod schedule;

@@ -71,6 +71,9 @@ struct Arguments {
     only: u32,
     beta1: f32,
     beta2: f32,
+    /// 1 − β, rounded once: 1 − 0.999 in f32 is 5e-5 too large.
+    rest1: f32,
+    rest2: f32,
     log_beta1: f32,
     log_beta2: f32,
     epsilon: f32,
@@ -197,6 +200,8 @@ impl RowAdam {
             only,
             beta1: self.constants.beta1 as f32,
             beta2: self.constants.beta2 as f32,
+            rest1: (1.0 - self.constants.beta1) as f32,
+            rest2: (1.0 - self.constants.beta2) as f32,
             log_beta1: self.constants.beta1.ln() as f32,
             log_beta2: self.constants.beta2.ln() as f32,
             epsilon: self.constants.epsilon as f32,
