@@ -8,6 +8,7 @@ mod error;
 pub mod metrics;
 pub mod puppet;
 pub mod sample;
+pub mod synth;
 pub mod template;
 pub mod weights;
 
