@@ -3,12 +3,12 @@
 //! Every function is deterministic: the same arguments give the same avatar. Random numbers are a hash of a counter
 //! ([`uniform`]), so any part can be made without the parts before it.
 //!
-//! - [`head`] and [`head_rigged`]: a stylised human head that is pleasant to look at.
+//! - [`head()`] and [`head_rigged`]: a stylised human head that is pleasant to look at.
 //! - [`random`]: unstructured splats, for round trips and fuzzing.
 //! - [`shell`]: the benchmark scene on which rasterisers are compared.
 //! - [`every_rig`]: small avatars that together use every kind of rig and every optional part.
 
-mod head;
+pub mod head;
 mod rigs;
 
 pub use head::{HeadOptions, head, head_rigged, head_with};

@@ -10,6 +10,7 @@ pub mod picture;
 pub mod puppet;
 pub mod sample;
 pub mod stga;
+pub mod synth;
 pub mod template;
 pub mod weights;
 

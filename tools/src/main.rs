@@ -23,6 +23,7 @@ mod reading;
 mod render;
 mod rig;
 mod score;
+mod synth;
 mod template;
 mod text;
 mod validate;
@@ -75,6 +76,7 @@ enum Command {
     Score(Box<score::Arguments>),
     Demo(demo::Arguments),
     Data(data::Arguments),
+    Synth(synth::Arguments),
     Bench(bench::Arguments),
     Doctor(doctor::Arguments),
     Formats(formats::Arguments),
@@ -108,6 +110,7 @@ pub(crate) fn run(line: &Cli) -> anyhow::Result<ExitCode> {
         Command::Score(arguments) => score::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Data(arguments) => data::run(arguments),
+        Command::Synth(arguments) => synth::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Formats(arguments) => formats::run(arguments),

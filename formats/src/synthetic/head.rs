@@ -5,10 +5,10 @@
 
 mod eyes;
 mod hair;
-mod light;
+pub mod light;
 mod rig;
 mod scatter;
-mod shape;
+pub mod shape;
 mod skin;
 
 use self::shape::{V, cross, scale, unit};
@@ -49,27 +49,7 @@ pub fn head_rigged(count: usize, seed: u64) -> Avatar {
 
 /// A head and bust in metres, frame RUB, about 0.25 m from chin to crown, origin between the ears, facing +z (the viewer).
 pub fn head_with(options: &HeadOptions) -> Avatar {
-    let count = options.count;
-    let share = |per_mille: usize| count * per_mille / 1000;
-    let mut dabs = Vec::with_capacity(count);
-    let mut stream = 0;
-    let mut random = || {
-        stream += 1;
-        Random::new(options.seed.wrapping_mul(0x2545_F491_4F6C_DD1D).wrapping_add(stream))
-    };
-    dabs.extend(eyes::eyeballs(share(70), &mut random()));
-    dabs.extend(eyes::lids(share(18), &mut random()));
-    dabs.extend(eyes::folds(share(10), &mut random()));
-    dabs.extend(eyes::lashes(share(14), &mut random()));
-    dabs.extend(eyes::brows(share(24), &mut random()));
-    dabs.extend(skin::mouth(share(14), &mut random()));
-    dabs.extend(skin::shirt(share(95), &mut random()));
-    dabs.extend(hair::underlayer(share(45), &mut random()));
-    dabs.extend(hair::strands(share(300), &mut random()));
-    let left = count - dabs.len().min(count);
-    dabs.extend(skin::skin(left, &mut random()));
-    dabs.truncate(count);
-
+    let dabs = dabs(options.count, options.seed);
     let mut splats = Splats::with_len(dabs.len(), options.sh_degree);
     for (i, dab) in dabs.iter().enumerate() {
         dab.write(&mut splats, i);
@@ -85,9 +65,35 @@ pub fn head_with(options: &HeadOptions) -> Avatar {
     avatar
 }
 
+/// The `count` pieces that the head is painted with, at rest.
+pub fn dabs(count: usize, seed: u64) -> Vec<Dab> {
+    let share = |per_mille: usize| count * per_mille / 1000;
+    let mut dabs = Vec::with_capacity(count);
+    let mut stream = 0;
+    let mut random = || {
+        stream += 1;
+        Random::new(seed.wrapping_mul(0x2545_F491_4F6C_DD1D).wrapping_add(stream))
+    };
+    dabs.extend(eyes::eyeballs(share(70), &mut random()));
+    dabs.extend(eyes::lids(share(18), &mut random()));
+    dabs.extend(eyes::folds(share(10), &mut random()));
+    dabs.extend(eyes::lashes(share(14), &mut random()));
+    dabs.extend(eyes::brows(share(24), &mut random()));
+    dabs.extend(skin::mouth(share(14), &mut random()));
+    dabs.extend(skin::shirt(share(95), &mut random()));
+    dabs.extend(hair::underlayer(share(45), &mut random()));
+    dabs.extend(hair::strands(share(300), &mut random()));
+    let left = count - dabs.len().min(count);
+    dabs.extend(skin::skin(left, &mut random()));
+    dabs.truncate(count);
+    dabs
+}
+
 /// What a splat belongs to; decides how it moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+#[allow(missing_docs)]
+pub enum Part {
+    /// Skin and brows.
     Skin,
     Hair,
     Shirt,
@@ -103,19 +109,23 @@ enum Part {
 
 /// One splat in the making, in centimetres and linear light.
 #[derive(Debug, Clone)]
-struct Dab {
-    part: Part,
-    center: V,
-    /// Unit direction of the first axis (a strand's length) and of the third (a disc's normal).
-    along: V,
-    normal: V,
+pub struct Dab {
+    /// What it belongs to.
+    pub part: Part,
+    /// Middle.
+    pub center: V,
+    /// Unit direction of the first axis, a strand's length.
+    pub along: V,
+    /// Normal of a disc.
+    pub normal: V,
     /// Standard deviations along the first axis, across, and along the normal.
-    sigma: V,
+    pub sigma: V,
     /// Linear light, before gloss.
-    color: V,
-    opacity: f64,
+    pub color: V,
+    /// Largest coverage.
+    pub opacity: f64,
     /// Height of the view-dependent highlight, linear light.
-    gloss: f64,
+    pub gloss: f64,
 }
 
 impl Dab {

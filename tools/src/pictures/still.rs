@@ -34,6 +34,11 @@ pub(crate) fn rgb_png(width: u32, height: u32, rgb: &[u8]) -> Result<Vec<u8>, St
     write_png(width, height, png::ColorType::Rgb, png::BitDepth::Eight, rgb)
 }
 
+/// PNG of 8-bit grey pixels.
+pub(crate) fn gray_png(width: u32, height: u32, gray: &[u8]) -> Result<Vec<u8>, String> {
+    write_png(width, height, png::ColorType::Grayscale, png::BitDepth::Eight, gray)
+}
+
 /// PNG of the coverage: 16-bit grey, 65535 is opaque.
 pub(crate) fn alpha_png(picture: &Picture) -> Result<Vec<u8>, String> {
     let samples = picture.image.alpha.iter().map(|a| (a.clamp(0.0, 1.0) * 65535.0 + 0.5) as u16);

@@ -5,17 +5,20 @@ use super::shape::{V, add, dot, scale, scene, smoothstep, unit};
 use crate::conventions::{sh_basis, sh_rest_count};
 
 /// Towards the key light.
-const KEY: V = [0.50, 0.55, 0.67];
-const KEY_COLOR: V = [1.62, 1.50, 1.34];
+pub const KEY: V = [0.50, 0.55, 0.67];
+/// Its light, linear.
+pub const KEY_COLOR: V = [1.62, 1.50, 1.34];
 /// Towards the fill light.
-const FILL: V = [-0.82, 0.12, 0.56];
-const FILL_COLOR: V = [0.27, 0.33, 0.42];
+pub const FILL: V = [-0.82, 0.12, 0.56];
+/// Its light, linear.
+pub const FILL_COLOR: V = [0.27, 0.33, 0.42];
 /// Towards the rim light, behind.
 const RIM: V = [-0.55, 0.45, -0.70];
 const RIM_COLOR: V = [0.55, 0.60, 0.70];
-/// Light from above and from below.
-const SKY: V = [0.40, 0.42, 0.46];
-const GROUND: V = [0.20, 0.17, 0.15];
+/// Light from above.
+pub const SKY: V = [0.40, 0.42, 0.46];
+/// Light from below.
+pub const GROUND: V = [0.20, 0.17, 0.15];
 
 /// Light that reaches a surface point, per colour channel, linear.
 ///

@@ -20,26 +20,32 @@ pub const PARTING: f64 = 2.6;
 /// Height at which the bust ends.
 pub const BUST_END: f64 = -20.5;
 
+/// Sum.
 pub fn add(a: V, b: V) -> V {
     [a[0] + b[0], a[1] + b[1], a[2] + b[2]]
 }
 
+/// Difference.
 pub fn sub(a: V, b: V) -> V {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
+/// Multiple.
 pub fn scale(a: V, s: f64) -> V {
     a.map(|v| v * s)
 }
 
+/// Scalar product.
 pub fn dot(a: V, b: V) -> f64 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
+/// Vector product.
 pub fn cross(a: V, b: V) -> V {
     [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }
 
+/// Euclidean length.
 pub fn length(a: V) -> f64 {
     dot(a, a).sqrt()
 }
@@ -56,6 +62,7 @@ pub fn smoothstep(a: f64, b: f64, x: f64) -> f64 {
     t * t * (3.0 - 2.0 * t)
 }
 
+/// `a` at `t` = 0, `b` at 1.
 pub fn mix(a: f64, b: f64, t: f64) -> f64 {
     a + (b - a) * t
 }

@@ -1,0 +1,237 @@
+//! Captures with known truth, made of formulas: a head that speaks, frowns and looks around before several cameras.
+//!
+//! The template (`grid`, `face`, `template`) is a mesh of about 5,000 vertices under FLAME's parameter names, with expressions and a jaw. What is
+//! drawn is not that mesh: hundreds of thousands of small splats (`paint`) follow its triangles (`bind`), with pores, hair and lashes that
+//! stand off it, teeth behind its lips, folds that only expressions raise (`wrinkles`), gloss that depends on the view, and light that stays
+//! in the room (`truth`). `motion` is the performance, `layout` the files.
+
+mod bind;
+mod face;
+mod grid;
+mod layout;
+mod motion;
+mod paint;
+mod template;
+mod truth;
+mod wrinkles;
+
+use std::path::Path;
+
+use gav_formats::{Camera, npy::write_npz, synthetic::Random};
+use gav_kernels::raster::Image;
+use serde_json::json;
+
+use crate::{
+    Error, Result,
+    body::{Body, Parameters, Parts, Rotation},
+};
+
+pub use layout::{FRONT, mask_path, picture_path};
+pub use motion::Moment;
+pub use truth::{PosedTruth, Truth};
+
+/// What is made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Cameras, at least 1.
+    pub cameras: usize,
+    /// Time steps, those for tests included.
+    pub frames: usize,
+    /// The last time steps, held out with all cameras. Fewer than `frames`.
+    pub test_frames: usize,
+    /// Width and height of the pictures.
+    pub size: [u32; 2],
+    /// 1 draws about 300,000 splats, 0.1 a tenth of them.
+    pub detail: f64,
+    /// Error of the tracked parameters, about so many millimetres on the mesh. The pictures show the truth.
+    pub noise: f64,
+    /// Pictures are drawn so many times as large and averaged.
+    pub supersample: u32,
+    /// Decides who is seen and how the head moves.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cameras: 16,
+            frames: 100,
+            test_frames: 20,
+            size: [550, 802],
+            detail: 1.0,
+            noise: 0.0,
+            supersample: 2,
+            seed: 1,
+        }
+    }
+}
+
+/// Splats at full detail.
+const SPLATS: f64 = 300_000.0;
+/// Standard deviation of the identity coefficients.
+const VARIETY: f64 = 0.7;
+
+/// A capture that is to be drawn.
+#[derive(Debug)]
+pub struct Synth {
+    options: Options,
+    parts: Parts<f32>,
+    body: Body<f32>,
+    truth: Truth,
+    cameras: Vec<Camera>,
+    /// Identity coefficients of the subject.
+    shape: Vec<f32>,
+    /// Names of the expressions.
+    expressions: Vec<String>,
+    moments: Vec<Moment>,
+}
+
+impl Synth {
+    /// A procedural head.
+    ///
+    /// # Errors
+    /// [`Error::usage`] for options that make no capture.
+    pub fn head(options: &Options) -> Result<Self> {
+        check(options)?;
+        let grid = grid::Grid::head();
+        let parts = template::head(&grid);
+        let count = (SPLATS * options.detail) as usize;
+        let points = paint::head(&grid, count, options.seed);
+        let rest = parts.vertices.iter().map(|v| v.map(f64::from)).collect();
+        let truth = Truth::new(rest, parts.faces.clone(), &points);
+        let expressions: Vec<String> = face::EXPRESSIONS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut random = Random::new(options.seed.wrapping_add(4_711));
+        let shape = (0..parts.identity_columns).map(|_| (VARIETY * random.bell()) as f32).collect();
+        let aim = layout::Aim { target: [0.0, -0.032, 0.0], distance: 1.0, height: 0.40, side: 62.0 };
+        Ok(Self {
+            body: Body::new(&parts)?,
+            parts,
+            truth,
+            cameras: layout::cameras(options, &aim),
+            shape,
+            moments: motion::performance(
+                &expressions,
+                options.frames - options.test_frames,
+                options.test_frames,
+                options.seed,
+            ),
+            expressions,
+            options: options.clone(),
+        })
+    }
+
+    /// What was asked for.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The template whose parameters are tracked.
+    pub fn body(&self) -> &Body<f32> {
+        &self.body
+    }
+
+    /// The splats that are drawn.
+    pub fn truth(&self) -> &Truth {
+        &self.truth
+    }
+
+    /// The cameras, in the order of their numbers.
+    pub fn cameras(&self) -> &[Camera] {
+        &self.cameras
+    }
+
+    /// The true parameters of all time steps.
+    pub fn moments(&self) -> &[Moment] {
+        &self.moments
+    }
+
+    /// The template, posed as a moment says.
+    pub fn mesh(&self, moment: &Moment) -> Vec<[f32; 3]> {
+        let turn = Rotation::AxisAngle;
+        let eyes = moment.eyes;
+        let rotations =
+            [moment.rotation, moment.neck, moment.jaw, [eyes[0], eyes[1], eyes[2]], [eyes[3], eyes[4], eyes[5]]];
+        let parameters = Parameters {
+            shape: self.shape.clone(),
+            expression: moment.expression.clone(),
+            rotations: rotations.map(turn).to_vec(),
+            translation: moment.translation,
+            ..Parameters::default()
+        };
+        self.body.pose(&parameters).vertices
+    }
+
+    /// The truth at a time step.
+    ///
+    /// # Panics
+    /// When there is no such time step.
+    pub fn pose(&self, step: usize) -> PosedTruth {
+        let moment = &self.moments[step];
+        self.truth.pose(&self.mesh(moment), &wrinkles::strengths(&self.expressions, &moment.expression))
+    }
+
+    /// The picture that a camera takes of it over white, with its coverage.
+    ///
+    /// # Panics
+    /// When there is no such camera.
+    pub fn draw(&self, posed: &PosedTruth, camera: usize) -> Image {
+        self.truth.draw(posed, &self.cameras[camera], self.options.supersample)
+    }
+
+    /// Writes what lies beside the pictures into a folder: cameras and splits, tracked parameters, `template.npz`, and `synth.json`, which
+    /// says how the capture was made.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let mut random = Random::new(self.options.seed.wrapping_add(31_337));
+        let mut files = Vec::new();
+        for (step, moment) in self.moments.iter().enumerate() {
+            let tracked = moment.disturbed(self.options.noise, &mut random);
+            files.push((layout::flame_name(step), layout::flame_file(&self.shape, &tracked)?));
+        }
+        // the mouth of the canonical head stands open, as VHAP has it
+        let canonical = Moment { jaw: [0.3, 0.0, 0.0], expression: Vec::new(), ..Moment::default() };
+        files.push(("canonical_flame_param.npz".to_owned(), layout::flame_file(&self.shape, &canonical)?));
+        files.push(("template.npz".to_owned(), write_npz(&template::archive(&self.parts, &self.expressions))?));
+        files.push(("synth.json".to_owned(), self.recipe().into_bytes()));
+        layout::write(folder, &self.options, &self.cameras, &files)
+    }
+
+    /// The options as JSON: the same text gives the same capture.
+    pub fn recipe(&self) -> String {
+        let o = &self.options;
+        let json = json!({"generator": concat!("gav ", env!("CARGO_PKG_VERSION")), "subject": self.parts.name, "cameras": o.cameras,
+            "frames": o.frames, "test_frames": o.test_frames, "size": o.size, "detail": o.detail, "noise": o.noise,
+            "supersample": o.supersample, "seed": o.seed,
+            "splats": self.truth.len(), "vertices": self.parts.vertices.len(), "faces": self.parts.faces.len(),
+            "expressions": self.expressions});
+        format!("{json:#}\n")
+    }
+}
+
+/// Most splats, as a multiple of the full detail.
+const MAX_DETAIL: f64 = 4.0;
+
+fn check(options: &Options) -> Result<()> {
+    let bad = |text: String| Err(Error::usage(text));
+    if options.cameras == 0 || options.cameras > 100 {
+        return bad(format!("{} cameras, 1 to 100 can be named", options.cameras));
+    }
+    if options.frames == 0 || options.frames > 99_999 || options.test_frames >= options.frames {
+        return bad(format!("{} time steps, of them {} for tests", options.frames, options.test_frames));
+    }
+    if options.size.iter().any(|s| !(16..=8192).contains(s)) {
+        return bad(format!("pictures of {} × {} pixels, 16 to 8192 expected", options.size[0], options.size[1]));
+    }
+    if !(0.001..=MAX_DETAIL).contains(&options.detail) {
+        return bad(format!("a detail of {}, 0.001 to {MAX_DETAIL} expected", options.detail));
+    }
+    if !(1..=8).contains(&options.supersample) {
+        return bad(format!("pictures drawn {} times as large, 1 to 8 expected", options.supersample));
+    }
+    if !(0.0..=100.0).contains(&options.noise) {
+        return bad(format!("noise of {} mm, 0 to 100 expected", options.noise));
+    }
+    Ok(())
+}
