@@ -4,8 +4,11 @@
 //! NeRF's `transforms*.json`. [`check`] finds what would spoil a training before hours are spent on it.
 
 mod check;
+pub mod convert;
 mod geometry;
+pub mod insta;
 mod pictures;
+mod points;
 mod selection;
 pub mod stga;
 mod template;
@@ -27,8 +30,9 @@ use crate::{Error, Result};
 pub use check::{Finding, Severity, check};
 pub use geometry::{Overlay, overlay};
 pub use pictures::{Pictures, Rgb8};
+pub use points::{POINTS_FILE, Point, point_grid, points_ply, read_points};
 pub use selection::{SelectionOptions, align, expression_faces, neutral, pose_free, select_faces};
-pub use template::{FILES as TEMPLATE_FILES, body};
+pub use template::{FILES as TEMPLATE_FILES, body, tracked_body};
 
 /// Whose layout a folder has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,10 +124,10 @@ impl Capture {
         }
         let layout = if views.iter().any(|(_, view)| view.parameters.is_some()) {
             Layout::Vhap
-        } else if folder.join("meshes").is_dir() {
-            Layout::Stga
         } else if folder.join("flame").is_dir() || folder.join("canonical.obj").is_file() {
             Layout::Insta
+        } else if folder.join("meshes").is_dir() {
+            Layout::Stga
         } else {
             Layout::Nerf
         };

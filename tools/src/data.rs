@@ -1,34 +1,18 @@
 //! `gav data`: captures, before avatars are trained on them.
 
-use std::{
-    io::{self, Write},
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+mod check;
+mod convert;
+
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use gav_formats::{
-    Limits,
-    cameras::{CameraAxes, CameraOptions, PrincipalPoint, View},
-};
-use gav_models::{
-    Error,
-    body::Body,
-    capture::{self, Capture, Finding, Severity, Split, overlay, parameters},
-};
-use serde_json::json;
+use gav_formats::cameras::{CameraAxes, CameraOptions, PrincipalPoint};
+use gav_models::capture::Capture;
 
 use crate::{
-    failure::{Failure, refuse},
-    pictures::{
-        Pixels,
-        sheet::{Cell, compose, grid, shrink},
-        still::rgb_png,
-    },
+    failure::Failure,
     render::values::{camera_axes, principal_point},
-    score::decode::decode,
-    text::plural,
 };
 
 const EXAMPLES: &str = "\
@@ -36,16 +20,19 @@ Examples:
   gav data check captures/306                                  what would spoil a training
   gav data check captures/306 --overlay mesh.png               the tracked mesh drawn over six pictures, to be looked at
   gav data check captures/306 --json | jq .findings
+  gav data convert captures/306 -o stga/306 --to stga --link   meshes, lists of moving faces, points; pictures are not copied
+  gav data convert captures/306 -o insta/306 --to insta --camera 8
+  gav data convert insta/bala -o bala --to vhap                parameters of a monocular tracker as those of VHAP
 
 Read are the folders of VHAP and GaussianAvatars (unions of sequences too), STGA, INSTA, and others with transforms_train.json or
 transforms.json. The tracked mesh needs FLAME in the store: gav template add FLAME flame2023.pkl.
 
 Exit codes:
-  0  nothing that stops a training was found
-  1  something was
+  0  nothing that stops a training was found; everything was converted
+  1  something was; some time step was not
   2  the command line asks for something impossible, or the folder is no capture";
 
-/// Check captures: pictures, cameras, tracked meshes
+/// Check and convert captures: pictures, cameras, tracked meshes
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -55,152 +42,39 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    Check(Check),
+    Check(check::Check),
+    Convert(convert::Convert),
 }
 
-/// Find what would spoil a training: missing files, sizes, axes and scale of cameras, gaps, tracked parameters, a mesh that is not in the pictures
+/// How captures are read.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
-struct Check {
-    /// The folder of a capture
-    folder: PathBuf,
+struct Reading {
     /// Template of the tracked mesh, as `gav template list` names it [default: template.npz in the folder, else FLAME 2023 with teeth, as GaussianAvatars has it]
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
-    /// Draw the tracked mesh over pictures of six time steps (PNG)
-    #[arg(long, value_name = "FILE")]
-    overlay: Option<PathBuf>,
-    /// Overwrite an existing overlay
-    #[arg(short, long)]
-    force: bool,
     /// Axes of the cameras of a transforms.json [default: opengl, for INSTA opencv]
     #[arg(long, value_name = "AXES", value_parser = camera_axes)]
     camera_axes: Option<CameraAxes>,
     /// Principal point of a transforms.json: file, center (as GaussianAvatars), or flipped (cy from the bottom, as VHAP since 2024-11) [default: file]
     #[arg(long, value_name = "WHICH", value_parser = principal_point)]
     principal_point: Option<PrincipalPoint>,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
+}
+
+impl Reading {
+    fn open(&self, folder: &Path) -> Result<Capture, Failure> {
+        let options = CameraOptions {
+            axes: self.camera_axes,
+            principal: self.principal_point.unwrap_or_default(),
+            ..CameraOptions::default()
+        };
+        Capture::open(folder, &options).map_err(|e| Failure::of(None, &e))
+    }
 }
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.what {
-        What::Check(check) => check_capture(check),
+        What::Check(check) => check::run(check),
+        What::Convert(convert) => convert::run(convert),
     }
-}
-
-fn check_capture(check: &Check) -> Result<ExitCode> {
-    if let Some(path) = check.overlay.as_deref().filter(|p| p.exists() && !check.force) {
-        return Err(refuse(format!("{} exists", path.display()), "--force overwrites it"));
-    }
-    let options = CameraOptions {
-        axes: check.camera_axes,
-        principal: check.principal_point.unwrap_or_default(),
-        ..CameraOptions::default()
-    };
-    let failed = |e: Error| Failure::of(None, &e);
-    let capture = Capture::open(&check.folder, &options).map_err(failed)?;
-    let (body, note) = match capture::body(&capture, check.template.as_deref()) {
-        Ok(body) => (body, None),
-        // what can be found without it is found
-        Err(error @ Error::MissingTemplate { .. }) if check.overlay.is_none() => {
-            (None, Some(format!("the tracked mesh is not checked: {error}")))
-        }
-        Err(error) => return Err(failed(error).into()),
-    };
-    let findings = capture::check(&capture, body.as_ref());
-    if let Some(path) = &check.overlay {
-        let body =
-            body.as_ref().ok_or_else(|| refuse("this capture has no tracked FLAME to draw", "leave --overlay out"))?;
-        write_overlay(&capture, body, path)?;
-    }
-    let stops = findings.iter().any(|f| f.severity == Severity::Error);
-    report(check, &capture, &findings, note.as_deref())?;
-    Ok(if stops { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// Time steps on the overlay, and the longest side of each of its pictures.
-const SHOWN: usize = 6;
-const SIDE: usize = 480;
-
-fn write_overlay(capture: &Capture, body: &Body<f32>, path: &Path) -> Result<()> {
-    let there = |view: &&View| {
-        view.image.as_deref().is_some_and(Path::is_file) && view.parameters.as_deref().is_some_and(Path::is_file)
-    };
-    let views: Vec<&View> = capture.views.iter().map(|(_, view)| view).filter(there).collect();
-    let count = views.len().min(SHOWN);
-    if count == 0 {
-        return Err(refuse("no view has both a picture and tracked parameters", "leave --overlay out"));
-    }
-    let mut cells = Vec::new();
-    for k in 0..count {
-        let view = views[k * views.len() / count];
-        let (Some(image), Some(tracked)) = (&view.image, &view.parameters) else { continue };
-        let bytes = std::fs::read(image).map_err(|e| Failure::at(image, &gav_formats::Error::io(image, e)))?;
-        let picture = decode(image, &bytes, &Limits::default())?.over([1.0; 3]);
-        let (width, height) = (view.camera.width as usize, view.camera.height as usize);
-        if (picture.width, picture.height) != (width, height) {
-            // said by the check already
-            continue;
-        }
-        let rgb: Vec<u8> = picture.rgb.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect();
-        let failed = |e: Error| Failure::of(Some(tracked), &e);
-        let pose = parameters(tracked).map_err(failed)?;
-        let vertices = body.pose(&body.parameters(&[], &pose).map_err(failed)?).vertices;
-        let marked = overlay(&rgb, &view.camera, &vertices);
-        let label = format!("{}: {} of {}", view.camera.name, marked.inside, vertices.len());
-        cells.push(Cell { label, picture: shrink(&Pixels { width, height, rgb: marked.rgb }, SIDE) });
-    }
-    let sheet = compose(&capture.folder.display().to_string(), &grid(&cells, None));
-    let failed = |message: String| Failure { code: "ENCODER", message, hint: None };
-    let png = rgb_png(sheet.width as u32, sheet.height as u32, &sheet.rgb).map_err(failed)?;
-    gav_formats::sink::write_file_atomically(path, |sink| sink.write_all(&png).map_err(gav_formats::Error::from))
-        .map_err(|e| Failure::at(path, &e))?;
-    Ok(())
-}
-
-fn report(check: &Check, capture: &Capture, findings: &[Finding], note: Option<&str>) -> Result<()> {
-    let mut out = io::stdout().lock();
-    let [train, val, test] = [Split::Train, Split::Val, Split::Test].map(|split| capture.count(split));
-    let (steps, cameras) = (capture.timesteps().len(), capture.cameras().len());
-    if check.json {
-        let list: Vec<_> = findings
-            .iter()
-            .map(|f| {
-                let severity = if f.severity == Severity::Error { "error" } else { "warning" };
-                json!({"severity": severity, "code": f.code, "message": f.message, "hint": f.hint, "files": f.files})
-            })
-            .collect();
-        let views = json!({"train": train, "val": val, "test": test});
-        let object = json!({"folder": capture.folder, "layout": capture.layout.name(), "views": views, "timesteps": steps,
-            "cameras": cameras, "warnings": capture.warnings, "note": note, "findings": list});
-        writeln!(out, "{object}")?;
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "{}: {}, {} ({train} to train, {val} new views, {test} new times), {}, {}",
-        capture.folder.display(),
-        capture.layout.name(),
-        plural(capture.views.len(), "view"),
-        plural(steps, "time step"),
-        plural(cameras, "camera")
-    )?;
-    for warning in capture.warnings.iter().map(String::as_str).chain(note) {
-        writeln!(out, "note: {warning}")?;
-    }
-    for finding in findings {
-        let word = if finding.severity == Severity::Error { "error" } else { "warning" };
-        writeln!(out, "{word}: {}\n  {}", finding.message, finding.hint)?;
-        finding.files.iter().try_for_each(|file| writeln!(out, "  {}", file.display()))?;
-    }
-    if findings.is_empty() {
-        writeln!(out, "nothing that would spoil a training was found")?;
-    }
-    if let Some(path) = &check.overlay {
-        writeln!(out, "{}: written; the dots must lie on the face", path.display())?;
-    }
-    Ok(())
 }

@@ -21,7 +21,7 @@ mod tensor;
 mod tests;
 mod torch;
 
-pub use arrays::{Arrays, read_arrays};
+pub use arrays::{Arrays, Entry, read_arrays, write_arrays};
 pub use tensor::{Dtype, Tensor, TensorMap};
 
 use crate::{Error, Result};

@@ -1,5 +1,7 @@
 //! What would spoil a training on a capture.
 
+mod insta;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -59,6 +61,9 @@ pub fn check(capture: &Capture, body: Option<&Body<f32>>) -> Vec<Finding> {
     tracked(capture, body, &mut findings);
     if capture.layout == Layout::Stga {
         meshes(capture, &mut findings);
+    }
+    if capture.layout == Layout::Insta {
+        insta::check(capture, body, &mut findings);
     }
     findings.sort_by_key(|f| f.severity);
     findings
@@ -240,6 +245,17 @@ fn tracked(capture: &Capture, body: Option<&Body<f32>>, findings: &mut Vec<Findi
         });
     }
     let Some(body) = body else { return };
+    if !driven(body, read.iter().filter_map(|(_, _, pose)| pose.as_ref().ok())) {
+        let (name, prefix) = (body.name(), body.layout().prefix());
+        findings.push(Finding {
+            severity: Severity::Error,
+            code: "TEMPLATE",
+            message: format!("the template `{name}` takes parameters named {prefix}…, and the files have none of them"),
+            hint: "--template names the one that the pictures were tracked with",
+            files: named(&read.iter().map(|(p, _, _)| *p).collect::<Vec<_>>()),
+        });
+        return;
+    }
     let good: Vec<(&Path, &Camera, &Pose)> =
         read.iter().filter_map(|(path, camera, pose)| Some((*path, *camera, pose.as_ref().ok()?))).collect();
     let step = good.len().div_ceil(PROJECTED).max(1);
@@ -264,6 +280,12 @@ fn tracked(capture: &Capture, body: Option<&Body<f32>>, findings: &mut Vec<Findi
         }
     }
     say_outside(&outside, findings);
+}
+
+/// Does any of the poses name a parameter of the body? Names of other families are no error of a pose: drivers share it.
+fn driven<'p>(body: &Body<f32>, mut poses: impl Iterator<Item = &'p Pose>) -> bool {
+    let prefix = body.layout().prefix();
+    poses.next().is_none_or(|first| first.iter().any(|(name, _)| name.starts_with(prefix)))
 }
 
 /// Share of the vertices that fall on the picture.

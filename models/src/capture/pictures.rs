@@ -326,7 +326,8 @@ fn decode(view: &View, background: [f32; 3]) -> Result<Rgb8> {
     Ok(picture)
 }
 
-fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
+/// All bytes of a picture.
+pub(super) fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     let failed = |source| Error::Picture { path: path.to_owned(), source };
     let length = fs::metadata(path).map_err(|e| failed(gav_formats::Error::io(path, e)))?.len();
     limits.check_bytes(length).map_err(failed)?;

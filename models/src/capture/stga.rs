@@ -43,6 +43,23 @@ pub fn read_mesh(path: &Path, limits: &Limits) -> Result<Vec<[[f32; 3]; 3]>> {
     }
 }
 
+/// The bytes of a mesh file: the corners of each face, as few digits as give back the same float32.
+///
+/// # Panics
+/// When a face names a vertex that is not there.
+pub fn mesh_json(vertices: &[[f32; 3]], faces: &[[u32; 3]]) -> Vec<u8> {
+    let mut text = String::with_capacity(112 * faces.len());
+    text.push_str("{\"triangles\": [");
+    for (k, face) in faces.iter().enumerate() {
+        let [a, b, c] = face.map(|v| vertices[v as usize]);
+        let comma = if k == 0 { "" } else { "," };
+        let [a, b, c] = [a, b, c].map(|[x, y, z]| format!("[{x:?},{y:?},{z:?}]"));
+        text.push_str(&format!("{comma}\n{{\"Vertices\": [{a},{b},{c}]}}"));
+    }
+    text.push_str("\n]}\n");
+    text.into_bytes()
+}
+
 /// The numbers of the faces that are trained in a time step.
 ///
 /// # Errors
@@ -55,4 +72,21 @@ pub fn read_training_faces(path: &Path, faces: usize, limits: &Limits) -> Result
         whole.then_some(v as u32).ok_or_else(|| Error::usage(format!("{}: face {v} of {faces}", path.display())))
     };
     array.to_f64().into_iter().map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meshes_survive_bit_for_bit() {
+        let vertices = [[0.1f32, -1e-9, 3.0], [f32::MIN_POSITIVE, 1.0 / 3.0, -0.0], [1e7, 2.5, -7.75e-5]];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mesh.json");
+        std::fs::write(&path, mesh_json(&vertices, &[[0, 1, 2], [2, 1, 0]])).unwrap();
+        let read = read_mesh(&path, &Limits::default()).unwrap();
+        let bits = |t: [[f32; 3]; 3]| t.as_flattened().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!((bits(read[0]), read.len()), (bits(vertices), 2));
+        assert_eq!(read[1][0], vertices[2]);
+    }
 }

@@ -24,15 +24,28 @@ pub fn body(capture: &Capture, named: Option<&str>) -> Result<Option<Body<f32>>>
     if capture.layout != Layout::Vhap {
         return Ok(None);
     }
-    if let Some(file) = FILES.iter().map(|name| capture.folder.join(name)).find(|path| path.is_file()) {
-        return Ok(Some(Body::new(&read(Kind::Custom, &file, &Extras::default())?)?));
+    let counts = (TemplateFamily::Flame2023, "FLAME 2023 with teeth", 5143, 10_144);
+    in_folder_or(capture, counts).map(Some)
+}
+
+/// As [`body`], and for INSTA's layout with checkpoints FLAME 2020 without teeth, as metrical-tracker has it.
+///
+/// # Errors
+/// As there.
+pub fn tracked_body(capture: &Capture, named: Option<&str>) -> Result<Option<Body<f32>>> {
+    if named.is_none() && capture.layout == Layout::Insta && capture.folder.join("checkpoint").is_dir() {
+        return in_folder_or(capture, (TemplateFamily::Flame2020, "FLAME 2020", 5023, 9976)).map(Some);
     }
-    let wanted = Template {
-        family: TemplateFamily::Flame2023,
-        name: "FLAME 2023 with teeth".to_owned(),
-        vertex_count: 5143,
-        face_count: 10_144,
-        ..Template::default()
-    };
-    template::open(&wanted, None).map(Some)
+    body(capture, named)
+}
+
+fn in_folder_or(
+    capture: &Capture,
+    (family, name, vertex_count, face_count): (TemplateFamily, &str, u32, u32),
+) -> Result<Body<f32>> {
+    if let Some(file) = FILES.iter().map(|name| capture.folder.join(name)).find(|path| path.is_file()) {
+        return Body::new(&read(Kind::Custom, &file, &Extras::default())?);
+    }
+    let wanted = Template { family, name: name.to_owned(), vertex_count, face_count, ..Template::default() };
+    template::open(&wanted, None)
 }

@@ -28,6 +28,7 @@ pub use bake::{BakeOptions, Baked};
 pub use device::DevicePuppet;
 pub use drivers::{Control, ControlGroup};
 pub(crate) use skeleton::of_body as skeleton_of;
+pub(crate) use tracker::head_translation;
 
 /// Target of a [`Pose`] that says when recorded frames (kind 6) are looked at, in seconds.
 pub const TIME: &str = "time";

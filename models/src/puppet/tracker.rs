@@ -60,17 +60,30 @@ fn translation(body: &Body<f32>, constants: &[(String, Vec<f32>)], clip: &Clip) 
     let mut values = Vec::with_capacity(3 * ticks.len());
     for tick in &ticks {
         let pose = clip.pose_at(f64::from(*tick) / rate);
-        let (turn, place) = (pose.group(CAMERA[0], 4, 0.0), pose.group(CAMERA[1], 3, 0.0));
-        let start = first.get_or_insert_with(|| place.clone());
-        let m = gav_formats::conventions::matrix_from_quaternion(std::array::from_fn(|k| f64::from(turn[k])));
-        let flip = [1.0, -1.0, -1.0];
-        let mut head = body.parameters(constants, &pose)?;
-        (head.rotations, head.extras, head.translation) = (Vec::new(), Vec::new(), [0.0; 3]);
-        let neck = body.pose(&head).rest_joints[1].map(f64::from);
-        values.extend((0..3).map(|r| {
-            let turned: f64 = (0..3).map(|c| flip[r] * m[r][c] * neck[c]).sum();
-            (turned - neck[r] + flip[r] * f64::from(place[r] - start[r])) as f32
-        }));
+        let start = first.get_or_insert_with(|| pose.group(CAMERA[1], 3, 0.0));
+        values.extend(head_translation(body, constants, &pose, start)?);
     }
     Ok(Track { target: TRANSLATION.to_owned(), width: 3, interpolation: Interpolation::Linear, ticks, values })
+}
+
+/// `flame.translation` of a tracked pose, whose first frame had the camera's translation `start`.
+///
+/// # Errors
+/// Parameters of the wrong length.
+pub(crate) fn head_translation(
+    body: &Body<f32>,
+    constants: &[(String, Vec<f32>)],
+    pose: &Pose,
+    start: &[f32],
+) -> Result<[f32; 3]> {
+    let (turn, place) = (pose.group(CAMERA[0], 4, 0.0), pose.group(CAMERA[1], 3, 0.0));
+    let m = gav_formats::conventions::matrix_from_quaternion(std::array::from_fn(|k| f64::from(turn[k])));
+    let flip = [1.0, -1.0, -1.0];
+    let mut head = body.parameters(constants, pose)?;
+    (head.rotations, head.extras, head.translation) = (Vec::new(), Vec::new(), [0.0; 3]);
+    let neck = body.pose(&head).rest_joints[1].map(f64::from);
+    Ok(std::array::from_fn(|r| {
+        let turned: f64 = (0..3).map(|c| flip[r] * m[r][c] * neck[c]).sum();
+        (turned - neck[r] + flip[r] * f64::from(place[r] - start[r])) as f32
+    }))
 }

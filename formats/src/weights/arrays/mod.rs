@@ -6,8 +6,11 @@ mod objects;
 mod sparse;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::collections::BTreeMap;
+
+pub use write::{Entry, write_arrays};
 
 use super::{
     Limits, TensorMap,
