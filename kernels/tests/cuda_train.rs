@@ -254,7 +254,7 @@ fn adam_over_rows_equals_the_golden_values_and_the_cpu() {
         for name in ["masked", "release"] {
             let values = Buffer::from_slice(&device, &golden.f32("p0")).unwrap();
             let mut control = Control::new(&device).unwrap();
-            let mut ours = RowAdam::new(&device, adam::Adam::default(), 8, &[3]).unwrap();
+            let ours = RowAdam::new(&device, adam::Adam::default(), 8, &[3]).unwrap();
             let mut selection = Selection::all(&device, 8).unwrap();
             let expected = golden.get(&format!("{name}.params"));
             let mut worst = 0.0f64;
@@ -291,7 +291,7 @@ fn adam_over_rows_equals_the_golden_values_and_the_cpu() {
     let gradients_there: Vec<_> = gradients.iter().map(|v| Buffer::from_slice(&device, v).unwrap()).collect();
     let mut control = Control::new(&device).unwrap();
     control.restart(10).unwrap();
-    let mut ours = RowAdam::new(&device, constants, rows, &widths).unwrap();
+    let ours = RowAdam::new(&device, constants, rows, &widths).unwrap();
     let mut selection = Selection::all(&device, rows).unwrap();
     let columns = [3, 4, 3, 1, 3, 24];
     for step in 11..15 {
@@ -341,7 +341,7 @@ fn one_row_with_a_gradient_moves_and_the_others_go_on() {
     let (mut means, mut squares) = (vec![0.0; rows * width], vec![0.0; rows * width]);
     let there = Buffer::from_slice(&device, &values).unwrap();
     let mut control = Control::new(&device).unwrap();
-    let mut ours = RowAdam::new(&device, constants, rows, &[width]).unwrap();
+    let ours = RowAdam::new(&device, constants, rows, &[width]).unwrap();
     for step in 1..=6u32 {
         let row = [1, 1, 4, 0, 4, 2][step as usize - 1];
         let compact = noise(width, 50 + u64::from(step));
@@ -387,7 +387,7 @@ fn steps_that_are_not_finite_or_lack_room_change_nothing() {
     bad[7777] = f32::INFINITY;
     let bad = Buffer::from_slice(&device, &bad).unwrap();
     let mut control = Control::new(&device).unwrap();
-    let mut ours = RowAdam::new(&device, adam::Adam::default(), rows, &[4]).unwrap();
+    let ours = RowAdam::new(&device, adam::Adam::default(), rows, &[4]).unwrap();
     let mut selection = Selection::all(&device, rows).unwrap();
     let mut run = |gradient: &Buffer<f32>, drawn: &Drawn, selection: Option<&Selection>| {
         let tensor = RowTensor { values: &values, gradient, columns: 4, spread: 3, rate: 0.1 };

@@ -124,6 +124,14 @@ impl Device {
         self.context.name().tried("asking for the name")
     }
 
+    /// Bytes of device memory that nobody has taken. What this process has given back may be kept for it and counts as taken.
+    ///
+    /// # Errors
+    /// When the driver fails.
+    pub fn free_memory(&self) -> Result<u64, CudaError> {
+        Ok(self.context.mem_get_info().tried("asking for free memory")?.0 as u64)
+    }
+
     /// Waits until all work is done.
     ///
     /// # Errors

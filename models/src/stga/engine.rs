@@ -86,6 +86,8 @@ pub struct StepReport {
     pub steps: u32,
     /// Steps left out because a gradient was not finite.
     pub skipped: u32,
+    /// Steps left out because a device had not enough room for the lists of what its tiles show; it has more by now.
+    pub cut: u32,
     /// Mean of L1 over the steps.
     pub l1: f64,
     /// Mean of SSIM.

@@ -132,7 +132,7 @@ impl RowAdam {
     ///
     /// # Errors
     /// As [`Self::check`].
-    pub fn step(&mut self, tensors: &[RowTensor<'_>], which: Which<'_>, control: &Control) -> Result<(), CudaError> {
+    pub fn step(&self, tensors: &[RowTensor<'_>], which: Which<'_>, control: &Control) -> Result<(), CudaError> {
         let (arguments, blocks) = self.arguments(tensors, which, control)?;
         // SAFETY: as in `check`
         unsafe { self.device.launch(&self.step, [blocks, 1], 256, &arguments) }
@@ -161,11 +161,9 @@ impl RowAdam {
         let mut entries = [Entry::default(); TENSORS];
         let mut block = 0;
         for (k, (tensor, width)) in tensors.iter().zip(&self.widths).enumerate() {
-            let groups = tensor.columns.div_ceil(3);
+            let last = tensor.columns.saturating_sub(1);
             let gradient = match which {
-                Which::One(row) if row < self.rows && tensor.spread >= 3 => {
-                    groups.saturating_sub(1) * tensor.spread + 1
-                }
+                Which::One(row) if row < self.rows && tensor.spread >= 3 => last / 3 * tensor.spread + last % 3 + 1,
                 Which::One(row) => return Err(CudaError::Usage(format!("row {row} of {}", self.rows))),
                 _ => self.rows * width,
             };
