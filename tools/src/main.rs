@@ -26,6 +26,7 @@ mod score;
 mod synth;
 mod template;
 mod text;
+mod train;
 mod validate;
 mod view;
 mod weights;
@@ -57,6 +58,7 @@ Examples:
   gav render head.gav -o head.mp4        a turntable
   gav pose head.gav --clip talk --time 1.5 -o moment.ply
   gav score renders -r photos            PSNR, SSIM and more, with a report
+  gav train stga capture -o head.gav     an avatar from a capture
 
 Exit codes:
   0  everything was done
@@ -75,6 +77,7 @@ enum Command {
     Rig(rig::Arguments),
     Score(Box<score::Arguments>),
     Demo(demo::Arguments),
+    Train(train::Arguments),
     Data(data::Arguments),
     Synth(synth::Arguments),
     Bench(bench::Arguments),
@@ -109,6 +112,7 @@ pub(crate) fn run(line: &Cli) -> anyhow::Result<ExitCode> {
         Command::Rig(arguments) => rig::run(arguments),
         Command::Score(arguments) => score::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Train(arguments) => train::run(arguments),
         Command::Data(arguments) => data::run(arguments),
         Command::Synth(arguments) => synth::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),

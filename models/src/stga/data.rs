@@ -80,11 +80,13 @@ pub struct DataOptions {
     pub camera: Option<u32>,
     /// Read the selections of STGA's `training_faces` where the folder has them.
     pub use_files: bool,
+    /// Use the offsets of the tracked vertices from the template.
+    pub static_offset: bool,
 }
 
 impl Default for DataOptions {
     fn default() -> Self {
-        Self { budget: 4 << 30, train_on_val: false, camera: None, use_files: true }
+        Self { budget: 4 << 30, train_on_val: false, camera: None, use_files: true, static_offset: true }
     }
 }
 
@@ -132,7 +134,7 @@ impl Dataset {
             .collect();
         let motion = match (capture.layout, body) {
             (Layout::Stga, _) => from_meshes(capture, &times, &trained, options, data, &mut warnings)?,
-            (_, Some(body)) => from_parameters(body, &steps, &trained, options)?,
+            (_, Some(body)) => from_parameters(body, &steps, &trained, options, data)?,
             (layout, None) => {
                 return Err(Error::usage(format!(
                     "{}: the layout {} has no tracked mesh that splats could sit on",
@@ -219,6 +221,7 @@ fn from_parameters(
     steps: &BTreeMap<u32, &View>,
     trained: &[bool],
     options: &Options,
+    data: &DataOptions,
 ) -> Result<Motion> {
     let mut fixed: Vec<Parameters<f32>> = Vec::new();
     let mut tables = Tables::default();
@@ -231,6 +234,9 @@ fn from_parameters(
         let naming = |e: Error| Error::usage(format!("{}: {e}", path.display()));
         let pose = parameters(path).map_err(naming)?;
         let mut of = body.parameters(&[], &pose).map_err(naming)?;
+        if !data.static_offset {
+            of.offset.clear();
+        }
         body.check(&of).map_err(naming)?;
         let finite = of.expression.iter().chain(&of.translation).chain(of.offset.as_flattened()).all(|v| v.is_finite());
         if !finite {

@@ -1,9 +1,10 @@
 //! Where splats begin.
 
-use gav_formats::{Splats, TriangleFrame};
+use gav_formats::{Splats, TriangleFrame, conventions::SH_C0};
 use gav_kernels::rig::triangle::{self, MeshRef};
 
 use super::Options;
+use crate::capture::Point;
 
 /// Splats on every triangle of a mesh: at the points of a barycentric grid, or one in the middle. Returns local splats and their triangles.
 ///
@@ -41,6 +42,27 @@ pub fn on_mesh(vertices: &[[f32; 3]], faces: &[[u32; 3]], options: &Options) -> 
         }
     }
     (splats, triangles)
+}
+
+/// Splats at the points of an STGA capture's `points3d.ply`, of the colours it gives them.
+pub fn on_points(points: &[Point], vertices: &[[f32; 3]], faces: &[[u32; 3]], options: &Options) -> (Splats, Vec<u32>) {
+    let frame = TriangleFrame::from(options.frame);
+    let frames = triangle::faces(frame, &MeshRef { vertices, faces, corner_uvs: &[] });
+    let mut each = vec![0u32; faces.len()];
+    points.iter().for_each(|p| each[p.face as usize] += 1);
+    let mut splats = blank(points.len(), options);
+    for (k, point) in points.iter().enumerate() {
+        let face = &frames[point.face as usize];
+        let [a, b, c] = face.corners.map(|v| v.map(f64::from));
+        let (u, v): ([f64; 3], [f64; 3]) = (std::array::from_fn(|k| b[k] - a[k]), std::array::from_fn(|k| c[k] - a[k]));
+        let cross = [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]];
+        let area = 0.5 * cross.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let metres = 0.5 * (area / f64::from(each[point.face as usize])).max(1e-12).sqrt();
+        splats.means[k] = point.local.map(|v| v / face.scale);
+        splats.log_scales[k] = [(metres / f64::from(face.scale)).ln() as f32; 3];
+        splats.sh0[k] = point.rgb.map(|v| ((f64::from(v) / 255.0 - 0.5) / SH_C0) as f32);
+    }
+    (splats, points.iter().map(|p| p.face).collect())
 }
 
 /// Mid-grey splats of the initial opacity.

@@ -17,6 +17,9 @@ use super::{
 };
 use crate::{Error, Result, capture::Split};
 
+/// Pictures that are decoded ahead when not all of them fit into memory.
+const AHEAD: usize = 64;
+
 /// How good an avatar is on some views.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evaluation {
@@ -156,6 +159,10 @@ impl<'a> Trainer<'a> {
                 (!planned.global && self.options.method == Method::Stga).then(|| &self.selected[planned.time][..]);
             self.trained = self.engine.block(planned.time, faces)?;
             self.block = Some(planned.block);
+            if !self.data.pictures.fits() {
+                let coming = std::iter::once(*planned).chain(self.schedule.clone().take(AHEAD));
+                self.data.pictures.prefetch(&coming.map(|p| p.view).collect::<Vec<_>>());
+            }
         }
         let rates = schedule::rates(&self.options, planned, self.data.extent);
         if self.trained > 0 {
