@@ -32,7 +32,7 @@ pub use geometry::{Overlay, overlay};
 pub use pictures::{Pictures, Rgb8};
 pub use points::{POINTS_FILE, Point, point_grid, points_ply, read_points};
 pub use selection::{SelectionOptions, align, expression_faces, neutral, pose_free, select_faces};
-pub use template::{FILES as TEMPLATE_FILES, body, tracked_body};
+pub use template::{FILES as TEMPLATE_FILES, LICENCE_FILE as TEMPLATE_LICENCE_FILE, body, tracked_body};
 
 /// Whose layout a folder has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

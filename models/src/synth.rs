@@ -24,6 +24,7 @@ use serde_json::json;
 use crate::{
     Error, Result,
     body::{Body, Parameters, Parts, Rotation},
+    capture::TEMPLATE_LICENCE_FILE,
 };
 
 pub use layout::{FRONT, mask_path, picture_path};
@@ -193,6 +194,7 @@ impl Synth {
         // the mouth of the canonical head stands open, as VHAP has it
         let canonical = Moment { jaw: [0.3, 0.0, 0.0], expression: Vec::new(), ..Moment::default() };
         files.push(("canonical_flame_param.npz".to_owned(), layout::flame_file(&self.shape, &canonical)?));
+        files.push((TEMPLATE_LICENCE_FILE.to_owned(), b"CC0-1.0\n".to_vec()));
         files.push(("template.npz".to_owned(), write_npz(&template::archive(&self.parts, &self.expressions))?));
         files.push(("synth.json".to_owned(), self.recipe().into_bytes()));
         layout::write(folder, &self.options, &self.cameras, &files)

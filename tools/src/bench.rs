@@ -4,6 +4,7 @@ mod codec;
 mod cuda;
 mod raster;
 mod rig;
+mod train;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -17,6 +18,7 @@ Examples:
   gav bench raster
   gav bench raster --device cuda
   gav bench rig --seconds 6
+  gav bench train capture --iterations 50000
 
 Exit codes:
   0  measured
@@ -35,6 +37,7 @@ enum What {
     Codec(codec::Codec),
     Raster(raster::Raster),
     Rig(rig::RigBench),
+    Train(train::Train),
 }
 
 /// Runs the command.
@@ -43,6 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         What::Codec(codec) => codec::run(codec),
         What::Raster(raster) => raster::run(raster),
         What::Rig(rig) => rig::run(rig),
+        What::Train(training) => train::run(training),
     }
 }
 

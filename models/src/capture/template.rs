@@ -1,5 +1,7 @@
 //! Which body the tracked parameters of a capture belong to.
 
+use std::fs;
+
 use gav_formats::{Template, TemplateFamily};
 
 use super::{Capture, Layout};
@@ -11,6 +13,8 @@ use crate::{
 
 /// A template that lies beside the pictures, under the names of FLAME's arrays.
 pub const FILES: [&str; 2] = ["template.npz", "template.safetensors"];
+/// The SPDX expression under which that template may be passed on, in its first line.
+pub const LICENCE_FILE: &str = "template.licence";
 
 /// The body of a capture: the template of that name in the user's store, else the one that lies in the folder ([`FILES`]), else FLAME 2023
 /// with teeth, as GaussianAvatars has it. `None` for layouts without tracked parameters.
@@ -44,7 +48,10 @@ fn in_folder_or(
     (family, name, vertex_count, face_count): (TemplateFamily, &str, u32, u32),
 ) -> Result<Body<f32>> {
     if let Some(file) = FILES.iter().map(|name| capture.folder.join(name)).find(|path| path.is_file()) {
-        return Body::new(&read(Kind::Custom, &file, &Extras::default())?);
+        // a first line such as CC0-1.0: avatars of the capture may then hold the template
+        let terms = fs::read_to_string(capture.folder.join(LICENCE_FILE)).unwrap_or_default();
+        let licence = terms.lines().next().map(str::trim).filter(|line| !line.is_empty());
+        return Body::new(&read(Kind::Custom, &file, &Extras { licence, ..Extras::default() })?);
     }
     let wanted = Template { family, name: name.to_owned(), vertex_count, face_count, ..Template::default() };
     template::open(&wanted, None)
