@@ -2,7 +2,7 @@
 //!
 //! `plan` finds the pairs, `sets` and `decode` read pictures, `draw` makes those of assets, `metric` defines the measures (with
 //! `networks` for some of them), `work` scores with what `cache` knows already, `distribution` compares whole sets by their
-//! `features`, `summary` sums up, `tables`, `report` and `say` write.
+//! `features`, `posing` moves avatars as captures say, `reenact` writes what has no reference, `summary` sums up, `tables`, `report` and `say` write.
 
 mod cache;
 pub(crate) mod decode;
@@ -12,6 +12,8 @@ mod features;
 mod metric;
 mod networks;
 mod plan;
+mod posing;
+mod reenact;
 mod report;
 mod say;
 mod sets;
@@ -25,7 +27,7 @@ use anyhow::Result;
 use clap::Args;
 use gav_formats::{
     Frame,
-    cameras::{CameraAxes, PrincipalPoint},
+    cameras::{CameraAxes, PrincipalPoint, View},
 };
 use gav_kernels::metrics::SsimVariant;
 use gav_models::metrics::networks::Trunk;
@@ -36,6 +38,7 @@ use self::{
     metric::Metric,
     networks::Networks,
     plan::{Pair, Plan, Reference, Test},
+    posing::{Part, PosedBy},
     summary::Summary,
     work::{Context, Fault, Outcome},
 };
@@ -52,6 +55,8 @@ Examples:
   gav score renders -r photos --masks masks --report scores.html
   gav score head.spz head.sog -r head.ply                   assets against an asset, six orbit views
   gav score avatars -r data/transforms_test.json            assets against the photos of a data set
+  gav score head.gav -r captures/306 --split val,test       new views; self-reenactment: posed as the capture was tracked
+  gav score head.gav --target captures/104 --renders out --camera 8      driven by somebody else: pictures, no scores
   gav score renders -r photos --metrics psnr-pooled,ssim-valid,ms-ssim --csv scores.csv
   gav score fakes.zip -r reals --metrics fid-stylegan,kid-stylegan
   gav score reals --metrics fid-stylegan --save-statistics reals.npz
@@ -83,6 +88,22 @@ pub(crate) struct Arguments {
     /// What they should look like: pictures, a camera file (transforms.json) with its photos, or an asset
     #[arg(short, long, value_name = "PATH")]
     reference: Option<PathBuf>,
+    /// The reference is a capture: views of train, val (new views), test (self-reenactment), with avatars posed as it was tracked then
+    #[arg(long, value_name = "SPLITS", value_delimiter = ',', requires = "reference")]
+    split: Vec<Part>,
+    /// A capture of somebody else whose motion drives the avatars (cross-reenactment): nothing is scored, --renders says where
+    /// the pictures go
+    #[arg(long, value_name = "FOLDER")]
+    target: Option<PathBuf>,
+    /// Of captures: this camera only
+    #[arg(long, value_name = "N")]
+    camera: Option<u32>,
+    /// What poses avatars for --split
+    #[arg(long, value_name = "WHAT", default_value = "capture")]
+    posed_by: PosedBy,
+    /// Write the pictures of assets into this folder (PNG); every picture is drawn then
+    #[arg(long, value_name = "FOLDER")]
+    renders: Option<PathBuf>,
     /// Pictures whose alpha, or grey, says what counts; matched by name
     #[arg(long, value_name = "PATH")]
     masks: Option<PathBuf>,
@@ -145,6 +166,13 @@ pub(crate) struct Arguments {
     read: ReadArguments,
 }
 
+impl Arguments {
+    /// Is this view of the camera that was asked for?
+    fn takes_camera(&self, view: &View) -> bool {
+        self.camera.is_none_or(|camera| view.camera_index == Some(camera))
+    }
+}
+
 /// One name of --metrics.
 #[derive(Debug, Clone, Copy)]
 enum Measure {
@@ -194,6 +222,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.explain {
         return say::explain(arguments.json);
     }
+    if let (Some(target), None) = (&arguments.target, &arguments.reference) {
+        let failures = reenact::run(arguments, target)?;
+        return Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let (metrics, set_metrics) = measures(arguments)?;
     if arguments.reference.is_none() && !metrics.is_empty() {
         return Err(refuse("nothing to compare with", "name it with --reference"));
@@ -208,7 +240,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         distribution::score(arguments, &set_metrics, &mut networks)?
     };
-    let drawn = |pair: &Pair| matches!(pair.test, Test::Drawn(_)) || matches!(pair.reference, Reference::Drawn(..));
+    let drawn = |pair: &Pair| {
+        matches!(pair.test, Test::Drawn(_) | Test::Posed(..)) || matches!(pair.reference, Reference::Drawn(..))
+    };
     let pictures = plan.units.iter().flat_map(|unit| &unit.pairs).filter(|pair| drawn(pair)).count();
     let context = Context {
         painter: Painter::open(arguments.device, Some(pictures))?,
@@ -218,6 +252,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         plan: &plan,
         cache: if arguments.no_cache { Cache::at(None) } else { Cache::of_the_user() },
         networks,
+        renders: arguments.renders.clone(),
     };
     let mut outcome = work::score(arguments, &context);
     let no_pair = |failure: &Failure| Fault { name: String::new(), group: String::new(), failure: failure.clone() };
@@ -227,7 +262,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     outcome.faults.extend(failed.iter().map(no_pair));
     let summary = Summary::of(&metrics, &outcome);
     say::say(arguments, &outcome, &summary, &sets, &written, start.elapsed().as_secs_f64())?;
-    Ok(if outcome.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let failures = match &arguments.target {
+        Some(target) => reenact::run(arguments, target)?,
+        None => 0,
+    };
+    Ok(if outcome.faults.is_empty() && failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Writes the tables and the report; gives what was written, and what could not be.

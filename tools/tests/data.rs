@@ -137,6 +137,29 @@ fn captures_are_checked_before_hours_are_spent_on_them() {
     assert!(gav(folder, 2, &["data", "check", "capture", "--overlay", "mesh.png"]).contains("--force"));
     assert!(gav(folder, 0, &["data", "check", "capture"]).contains("nothing that would spoil"));
 
+    // a template of three joints takes no parameters of FLAME
+    let floats = |name: &str, shape: &[usize]| {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|k| 0.1 * (k as f32).sin()).collect();
+        (name.to_owned(), NpyArray::from_f32(shape.to_vec(), &values))
+    };
+    let words =
+        |name: &str, shape: &[usize], values: &[i64]| (name.to_owned(), NpyArray::from_i64(shape.to_vec(), values));
+    let other = [
+        floats("v_template", &[4, 3]),
+        floats("shapedirs", &[4, 3, 2]),
+        words("f", &[2, 3], &[0, 1, 2, 0, 2, 3]),
+        ("J_regressor".to_owned(), NpyArray::from_f32(vec![3, 4], &[0.25; 12])),
+        (
+            "weights".to_owned(),
+            NpyArray::from_f32(vec![4, 3], &[1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]),
+        ),
+        words("kintree_table", &[2, 3], &[-1, 0, 1, 0, 1, 2]),
+    ];
+    fs::write(own.join("template.npz"), write_npz(&other).unwrap()).unwrap();
+    let (codes, whole) = findings(folder, 1, &[]);
+    assert!(codes == ["TEMPLATE"] && whole.to_string().contains("body."), "{whole}");
+    fs::remove_file(own.join("template.npz")).unwrap();
+
     // the other axes: all cameras look away from the head
     let (codes, _) = findings(folder, 1, &["--camera-axes", "opencv"]);
     assert!(codes.contains(&"CAMERA_AXES".to_owned()) && codes.contains(&"MESH_OUTSIDE".to_owned()), "{codes:?}");

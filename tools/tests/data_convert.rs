@@ -198,6 +198,11 @@ fn what_fails_is_said_and_the_rest_is_converted() {
     assert_eq!(faces("out/training_faces/0004.npy"), 0);
     // what makes no sense
     assert!(gav(folder, 2, &["data", "convert", "union", "-o", "union", "--to", "stga", "--force"]).contains("itself"));
+    // the pictures lie there, and those of a union have other numbers
+    for out in ["sequence", "."] {
+        let text = gav(folder, 2, &["data", "convert", "union", "-o", out, "--to", "stga", "--force", "--link"]);
+        assert!(text.contains("over the capture itself"), "{text}");
+    }
     assert!(gav(folder, 2, &["data", "convert", "union", "-o", "x", "--to", "insta"]).contains("there is 0, 1, 2"));
     assert!(
         gav(folder, 2, &["data", "convert", "union", "-o", "x", "--to", "insta", "--camera", "7"])

@@ -39,10 +39,7 @@ impl Asset {
         Ok(Self { splats: shown.splats, settings, space })
     }
 
-    /// What `camera` sees over `background`, display-encoded; values outside of 0…1 are cut there.
-    ///
-    /// # Errors
-    /// Colours that are not numbers, and what a device fails in.
+    /// What `camera` sees; see [`draw`].
     pub(crate) fn draw(
         &self,
         path: &Path,
@@ -50,21 +47,34 @@ impl Asset {
         background: [f32; 3],
         painter: &Painter,
     ) -> Result<Picture, Failure> {
-        let linear = self.space == ColorSpace::LinearRec709;
-        let behind = if linear { background.map(linear_from_srgb) } else { background };
-        let shot = Shot { scene: (&self.splats).into(), camera, background: behind };
-        let drawn = painter.draw_together(&[shot], &self.settings)?.and_then(|mut images| images.pop());
-        let mut image = drawn.unwrap_or_else(|| render(&self.splats, camera, &self.settings, behind));
-        let bad = image.rgb.iter().filter(|v| !v.is_finite()).count();
-        if bad > 0 {
-            let message =
-                format!("{}: {bad} values of the picture from {} are not finite", path.display(), camera.name);
-            let hint = "`gav validate` says which splats are damaged".to_owned();
-            return Err(Failure { code: "NOT_FINITE", message, hint: Some(hint) });
-        }
-        for value in &mut image.rgb {
-            *value = if linear { srgb_from_linear(*value) } else { *value }.clamp(0.0, 1.0);
-        }
-        Ok(Picture { width: image.width as usize, height: image.height as usize, rgb: image.rgb })
+        draw((&self.splats, &self.settings, self.space), path, camera, background, painter)
     }
+}
+
+/// What `camera` sees of splats over `background`, display-encoded; values outside of 0…1 are cut there.
+///
+/// # Errors
+/// Colours that are not numbers, and what a device fails in.
+pub(super) fn draw(
+    (splats, settings, space): (&Splats, &Settings, ColorSpace),
+    path: &Path,
+    camera: &Camera,
+    background: [f32; 3],
+    painter: &Painter,
+) -> Result<Picture, Failure> {
+    let linear = space == ColorSpace::LinearRec709;
+    let behind = if linear { background.map(linear_from_srgb) } else { background };
+    let shot = Shot { scene: splats.into(), camera, background: behind };
+    let drawn = painter.draw_together(&[shot], settings)?.and_then(|mut images| images.pop());
+    let mut image = drawn.unwrap_or_else(|| render(splats, camera, settings, behind));
+    let bad = image.rgb.iter().filter(|v| !v.is_finite()).count();
+    if bad > 0 {
+        let message = format!("{}: {bad} values of the picture from {} are not finite", path.display(), camera.name);
+        let hint = "`gav validate` says which splats are damaged".to_owned();
+        return Err(Failure { code: "NOT_FINITE", message, hint: Some(hint) });
+    }
+    for value in &mut image.rgb {
+        *value = if linear { srgb_from_linear(*value) } else { *value }.clamp(0.0, 1.0);
+    }
+    Ok(Picture { width: image.width as usize, height: image.height as usize, rgb: image.rgb })
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use gav_formats::{
     Camera, Error, Frame, Source,
-    cameras::{CameraOptions, read_cameras},
+    cameras::{CameraOptions, View, read_cameras},
     sniff,
 };
 use gav_kernels::orbit::{IMAGE_SIZE, orbit_cameras};
@@ -18,6 +18,8 @@ use super::{
     Arguments,
     decode::Picture,
     draw::Asset,
+    posing::Posing,
+    reenact,
     sets::{Origin, Set, holds_pictures},
 };
 use crate::{
@@ -72,6 +74,8 @@ pub(crate) enum Test {
     Picture(Origin),
     /// The asset of the unit, from here.
     Drawn(Box<Camera>),
+    /// The same, posed.
+    Posed(Box<Camera>, Posing),
 }
 
 /// What one worker takes at a time: a pair of pictures, or an asset with all its views.
@@ -116,6 +120,9 @@ pub(crate) fn plan(arguments: &Arguments) -> Result<Plan> {
         return Err(refuse("nothing to compare with", "name it with --reference"));
     };
     fs::metadata(reference).map_err(|e| Failure::at(reference, &Error::io(reference, e)))?;
+    if !arguments.split.is_empty() {
+        return assets_with_capture(arguments, reference);
+    }
     let tests_are_pictures = arguments.tests.iter().all(|path| !is_asset(path) && holds_pictures(path));
     let json = reference.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
     if is_asset(reference) {
@@ -200,7 +207,7 @@ fn pictures_with_pictures(arguments: &Arguments, test: &Path, against: &Path) ->
 }
 
 /// The assets with unique names.
-fn assets(arguments: &Arguments) -> Result<Vec<(String, PathBuf)>> {
+pub(super) fn assets(arguments: &Arguments) -> Result<Vec<(String, PathBuf)>> {
     let inputs = inputs::expand(&arguments.tests, None)?;
     let mut named: Vec<(String, PathBuf)> = inputs.into_iter().map(|i| (slashes(&i.relative), i.path)).collect();
     for index in 0..named.len() {
@@ -282,6 +289,66 @@ fn assets_with_data_set(arguments: &Arguments, cameras: &Path) -> Result<Plan> {
     let units = units.collect();
     let frame = arguments.cameras_frame.or(file.frame);
     Ok(Plan { units, failures, warnings: file.warnings, title, group_word: "asset", frame })
+}
+
+/// Avatars posed as the views of a capture say.
+fn assets_with_capture(arguments: &Arguments, folder: &Path) -> Result<Plan> {
+    let capture = reenact::open(arguments, folder)?;
+    let masks = arguments.masks.as_deref().map(Set::open).transpose()?;
+    let (mut failures, mut views) = (Vec::new(), Vec::new());
+    for part in &arguments.split {
+        let chosen = capture.views.iter().filter(|(s, view)| *s == part.split() && arguments.takes_camera(view));
+        let mut chosen: Vec<&View> = chosen.map(|(_, view)| view).collect();
+        if chosen.is_empty() {
+            return Err(refuse(
+                format!("{}: no view of {}", folder.display(), part.name()),
+                "`gav data check` says which there are",
+            ));
+        }
+        chosen.sort_by_key(|view| (view.timestep, view.camera_index));
+        for view in chosen {
+            let name = &view.camera.name;
+            let mut fail = |code, message: &str| {
+                let message = format!("{}: {message} view `{name}`", folder.display());
+                failures.push(Failure { code, message, hint: None });
+            };
+            let Some(image) = view.image.clone().filter(|path| path.is_file()) else {
+                fail("NO_REFERENCE", "no picture of");
+                continue;
+            };
+            let Some(posing) = Posing::of(&capture, view, arguments.posed_by) else {
+                fail("NO_POSE", "neither tracked parameters nor a time step of");
+                continue;
+            };
+            let mask = match &masks {
+                None => view.mask.clone().filter(|_| arguments.own_masks).map(Origin::File),
+                Some(set) => set.pictures.get(name).cloned(),
+            };
+            if mask.is_none() && (masks.is_some() || arguments.own_masks) {
+                fail("NO_MASK", "no mask of");
+                continue;
+            }
+            views.push((part, view, Origin::File(image), posing, mask));
+        }
+    }
+    let mut units = Vec::new();
+    for (group, path) in assets(arguments)? {
+        for part in &arguments.split {
+            // several splits are several groups of one asset
+            let group = if arguments.split.len() > 1 { format!("{group} {}", part.name()) } else { group.clone() };
+            let pairs = views.iter().filter(|(of, ..)| *of == part).map(|(_, view, image, posing, mask)| Pair {
+                name: format!("{group}/{}", view.camera.name),
+                test: Test::Posed(Box::new(view.camera.clone()), posing.clone()),
+                reference: Reference::Picture(image.clone()),
+                mask: mask.clone(),
+            });
+            units.push(Unit { path: path.clone(), pairs: pairs.collect(), group });
+        }
+    }
+    let parts: Vec<&str> = arguments.split.iter().map(|part| part.name()).collect();
+    let title = format!("Avatars against {}, {}: {} views", folder.display(), parts.join(" and "), views.len());
+    let frame = arguments.cameras_frame;
+    Ok(Plan { units, failures, warnings: capture.warnings, title, group_word: "asset", frame })
 }
 
 fn refuse_masks(arguments: &Arguments) -> Result<()> {

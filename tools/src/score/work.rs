@@ -1,8 +1,11 @@
 //! Scores every pair: workers decode, draw and measure; what was scored before comes from the cache.
 
-use std::{cell::OnceCell, path::Path};
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+};
 
-use gav_formats::{Camera, Limits, ReadOptions};
+use gav_formats::{Avatar, Camera, Frame, Limits, ReadOptions};
 
 use super::{
     Arguments,
@@ -12,12 +15,16 @@ use super::{
     metric::{DEFINITIONS, Metric},
     networks::Networks,
     plan::{Pair, Plan, Reference, Test, Unit},
+    posing::Posable,
     sets::Origin,
+    tables::write,
 };
 use crate::{
     batch::{self, bars::Bars, processors, record::output_state},
     device::{Painter, PairOnDevice},
     failure::Failure,
+    pictures::still::rgb_png,
+    reading::load,
 };
 
 /// A pair that was scored.
@@ -60,6 +67,8 @@ pub(crate) struct Context<'a> {
     pub networks: Networks,
     /// Draws assets.
     pub painter: Painter,
+    /// Where pictures of assets are written.
+    pub renders: Option<PathBuf>,
 }
 
 /// Two pictures of equal size and what of them counts.
@@ -71,8 +80,36 @@ pub(crate) struct Loaded {
     pub on_device: Option<PairOnDevice>,
 }
 
-/// The asset of a unit, read when it is first needed.
-pub(crate) type Lazy = OnceCell<Result<Asset, Failure>>;
+/// The asset of a unit, read when it is first needed: at rest, or so that it can be posed.
+#[derive(Default)]
+pub(crate) struct Lazy<'a> {
+    rest: OnceCell<Result<Asset, Failure>>,
+    posable: OnceCell<Result<Posable<'a>, Failure>>,
+}
+
+/// What [`Lazy`] borrows from.
+pub(crate) type LazyAvatar = OnceCell<Result<Avatar, Failure>>;
+
+impl<'a> Lazy<'a> {
+    /// Could the asset not be read?
+    fn failed(&self) -> bool {
+        matches!(self.rest.get(), Some(Err(_))) || matches!(self.posable.get(), Some(Err(_)))
+    }
+
+    fn posable(
+        &self,
+        avatar: &'a LazyAvatar,
+        path: &Path,
+        options: &ReadOptions,
+        frame: Option<Frame>,
+    ) -> Result<&Posable<'a>, Failure> {
+        let open = || {
+            let avatar = avatar.get_or_init(|| load(path, options).map(|loaded| loaded.avatar));
+            Posable::of(path, avatar.as_ref().map_err(Clone::clone)?, frame)
+        };
+        self.posable.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+}
 
 /// Scores all pairs; a failed one does not stop the others.
 pub(crate) fn score(arguments: &Arguments, context: &Context) -> Outcome {
@@ -86,14 +123,15 @@ pub(crate) fn score(arguments: &Arguments, context: &Context) -> Outcome {
         &bars,
         |(_, unit)| &unit.path,
         |&(index, unit), line| {
-            let (asset, mut rows, mut faults) = (Lazy::new(), Vec::new(), Vec::new());
+            let avatar = LazyAvatar::new();
+            let (asset, mut rows, mut faults) = (Lazy::default(), Vec::new(), Vec::new());
             let hash = match unit.pairs.first().map(|p| &p.test) {
-                Some(Test::Drawn(_)) => output_state(&unit.path)?.output_hash,
+                Some(Test::Drawn(_) | Test::Posed(..)) => output_state(&unit.path)?.output_hash,
                 _ => String::new(),
             };
             for (number, pair) in unit.pairs.iter().enumerate() {
                 line.show(&pair.name);
-                match context.score(unit, pair, &asset, &hash) {
+                match context.score(unit, pair, (&avatar, &asset), &hash) {
                     Ok((known, values, cached)) => rows.push(Row {
                         place: [index, number],
                         name: pair.name.clone(),
@@ -105,7 +143,7 @@ pub(crate) fn score(arguments: &Arguments, context: &Context) -> Outcome {
                         cached,
                     }),
                     // an asset that cannot be read has no views to complain about
-                    Err(failure) if matches!(asset.get(), Some(Err(_))) => return Err(failure),
+                    Err(failure) if asset.failed() => return Err(failure),
                     Err(failure) => {
                         faults.push(Fault { name: pair.name.clone(), group: unit.group.clone(), failure });
                     }
@@ -133,7 +171,13 @@ pub(crate) fn score(arguments: &Arguments, context: &Context) -> Outcome {
 
 impl Context<'_> {
     /// The values of one pair, and whether all of them were known.
-    fn score(&self, unit: &Unit, pair: &Pair, asset: &Lazy, hash: &str) -> Result<(Known, Vec<f64>, bool), Failure> {
+    fn score<'a>(
+        &self,
+        unit: &Unit,
+        pair: &Pair,
+        asset: (&'a LazyAvatar, &Lazy<'a>),
+        hash: &str,
+    ) -> Result<(Known, Vec<f64>, bool), Failure> {
         let limits = &self.options.limits;
         let mut hasher = blake3::Hasher::new();
         let mut mark = |part: &[u8]| {
@@ -147,6 +191,11 @@ impl Context<'_> {
                 mark(drawn_key(hash, camera).as_bytes());
                 None
             }
+            Test::Posed(camera, posing) => {
+                mark(drawn_key(hash, camera).as_bytes());
+                mark(posing.key()?.as_bytes());
+                None
+            }
         };
         let reference_bytes = match (&pair.reference, &pair.test) {
             (Reference::Picture(origin), _) => Some(origin.bytes(limits)?),
@@ -154,7 +203,7 @@ impl Context<'_> {
                 mark(drawn_key(&reference.hash, camera).as_bytes());
                 None
             }
-            (Reference::Drawn(..), Test::Picture(_)) => None,
+            (Reference::Drawn(..), Test::Picture(_) | Test::Posed(..)) => None,
         };
         let mask_bytes = pair.mask.as_ref().map(|origin| origin.bytes(limits)).transpose()?;
         for bytes in [&test_bytes, &reference_bytes, &mask_bytes] {
@@ -163,11 +212,16 @@ impl Context<'_> {
         let key = hasher.finalize().to_hex().to_string();
         let mut known = self.cache.get(&key).unwrap_or_default();
         let names: Vec<String> = self.metrics.iter().map(|m| self.networks.cache_name(*m)).collect();
-        if let Some(values) = known.all(&names) {
+        if self.renders.is_none()
+            && let Some(values) = known.all(&names)
+        {
             return Ok((known, values, true));
         }
         let loaded = self.load(unit, pair, asset, [test_bytes, reference_bytes, mask_bytes])?;
         let path = test_path(unit, pair);
+        if let (Some(folder), Test::Drawn(_) | Test::Posed(..)) = (&self.renders, &pair.test) {
+            write_picture(&picture_path(folder, &pair.name), &loaded.test)?;
+        }
         let Picture { width, height, .. } = loaded.test;
         let pixels = loaded.mask.as_ref().map(|m| m.iter().map(|&w| f64::from(w)).sum());
         (known.width, known.height, known.pixels) = (width, height, pixels.unwrap_or((width * height) as f64));
@@ -183,7 +237,7 @@ impl Context<'_> {
     }
 
     /// Both pictures of a pair, for the report.
-    pub(crate) fn pictures(&self, place: [usize; 2], asset: &Lazy) -> Result<Loaded, Failure> {
+    pub(crate) fn pictures(&self, place: [usize; 2]) -> Result<Loaded, Failure> {
         let unit = &self.plan.units[place[0]];
         let pair = &unit.pairs[place[1]];
         let limits = &self.options.limits;
@@ -191,18 +245,29 @@ impl Context<'_> {
         let reference =
             if let Reference::Picture(origin) = &pair.reference { Some(origin.bytes(limits)?) } else { None };
         let mask = pair.mask.as_ref().map(|origin| origin.bytes(limits)).transpose()?;
-        self.load(unit, pair, asset, [test, reference, mask])
+        let avatar = LazyAvatar::new();
+        self.load(unit, pair, (&avatar, &Lazy::default()), [test, reference, mask])
     }
 
     /// Decodes or draws both pictures.
-    fn load(&self, unit: &Unit, pair: &Pair, asset: &Lazy, bytes: [Option<Vec<u8>>; 3]) -> Result<Loaded, Failure> {
+    fn load<'a>(
+        &self,
+        unit: &Unit,
+        pair: &Pair,
+        (avatar, asset): (&'a LazyAvatar, &Lazy<'a>),
+        bytes: [Option<Vec<u8>>; 3],
+    ) -> Result<Loaded, Failure> {
         let limits = &self.options.limits;
         let [test_bytes, reference_bytes, mask_bytes] = bytes;
         let test = match &pair.test {
             Test::Picture(origin) => self.picture(origin, &test_bytes.unwrap_or_default(), limits)?,
             Test::Drawn(camera) => {
-                let asset = asset.get_or_init(|| Asset::load(&unit.path, &self.options, self.plan.frame));
+                let asset = asset.rest.get_or_init(|| Asset::load(&unit.path, &self.options, self.plan.frame));
                 asset.as_ref().map_err(Clone::clone)?.draw(&unit.path, camera, self.background, &self.painter)?
+            }
+            Test::Posed(camera, posing) => {
+                let posable = asset.posable(avatar, &unit.path, &self.options, self.plan.frame)?;
+                posable.draw(&unit.path, posing, camera, self.background, &self.painter)?
             }
         };
         let (reference, reference_path) = match &pair.reference {
@@ -250,11 +315,28 @@ impl Context<'_> {
     }
 }
 
-fn test_path(unit: &Unit, pair: &Pair) -> std::path::PathBuf {
+fn test_path(unit: &Unit, pair: &Pair) -> PathBuf {
     match &pair.test {
         Test::Picture(origin) => origin.path(),
-        Test::Drawn(camera) => Path::new(&unit.path).join(&camera.name),
+        Test::Drawn(camera) | Test::Posed(camera, _) => Path::new(&unit.path).join(&camera.name),
     }
+}
+
+/// The file of the picture called `name` below `folder`.
+pub(super) fn picture_path(folder: &Path, name: &str) -> PathBuf {
+    // names of assets that are not below the working folder begin with its root, or lead out of it
+    let parts = Path::new(name).components().filter(|part| matches!(part, std::path::Component::Normal(_)));
+    let path: PathBuf = parts.collect();
+    folder.join(format!("{}.png", path.display()))
+}
+
+/// Writes a picture as PNG: 255 v + 0.5, cut.
+pub(super) fn write_picture(path: &Path, picture: &Picture) -> Result<(), Failure> {
+    let bytes: Vec<u8> = picture.rgb.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect();
+    let failed =
+        |message: String| Failure { code: "ENCODER", message: format!("{}: {message}", path.display()), hint: None };
+    let png = rgb_png(picture.width as u32, picture.height as u32, &bytes).map_err(failed)?;
+    write(path, &png)
 }
 
 /// What decides a drawn picture: the asset, the camera, the rasteriser.

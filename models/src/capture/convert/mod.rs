@@ -100,7 +100,7 @@ impl<'a> Conversion<'a> {
     ///
     /// # Errors
     /// Captures without tracked parameters or time steps, time steps with several files of parameters; cameras that are not there; an
-    /// `out` that is the capture itself.
+    /// `out` that holds the capture or any of its files.
     pub fn new(
         capture: &'a Capture,
         body: &'a Body<f32>,
@@ -108,11 +108,6 @@ impl<'a> Conversion<'a> {
         target: Target,
         options: ConvertOptions,
     ) -> Result<Self> {
-        if let (Ok(a), Ok(b)) = (capture.folder.canonicalize(), out.canonicalize())
-            && a == b
-        {
-            return Err(Error::usage(format!("{}: the output is the capture itself", capture.folder.display())));
-        }
         let mut plan = Self {
             capture,
             body,
@@ -143,7 +138,24 @@ impl<'a> Conversion<'a> {
                     .push("checkpoints hold no offset of the subject, and the neck turns with the head".to_owned());
             }
         }
+        plan.keeps_sources()?;
         Ok(plan)
+    }
+
+    /// Refuses an output that holds what is converted: files of other time steps may have the names of new ones.
+    fn keeps_sources(&self) -> Result<()> {
+        let Ok(out) = self.out.canonicalize() else { return Ok(()) };
+        let sources = self.steps.iter().flat_map(|step| self.sources(step));
+        let folders: BTreeSet<&Path> =
+            sources.filter_map(Path::parent).chain([self.capture.folder.as_path()]).collect();
+        for folder in folders {
+            let held = folder.canonicalize().is_ok_and(|path| path == out || path.starts_with(&out));
+            if held {
+                let (a, b) = (self.out.display(), folder.display());
+                return Err(Error::usage(format!("{a}: the output would write over the capture itself, {b}")));
+            }
+        }
+        Ok(())
     }
 
     /// The time steps of VHAP's layout that `camera`, or any, saw.

@@ -9,7 +9,7 @@ use crate::{
     score::{
         decode::Picture,
         summary::Summary,
-        work::{Context, Lazy, Loaded, Outcome},
+        work::{Context, Loaded, Outcome},
     },
 };
 
@@ -56,10 +56,8 @@ pub(super) fn collect(context: &Context, outcome: &Outcome, count: usize) -> Gal
     let mut order: Vec<usize> = (0..outcome.rows.len()).collect();
     order.sort_by(|&a, &b| metric.worst_first(outcome.rows[a].values[0], outcome.rows[b].values[0]));
     order.truncate(count);
-    let reduced: Vec<(usize, Result<Loaded, Failure>)> = order
-        .into_par_iter()
-        .map(|row| (row, context.pictures(outcome.rows[row].place, &Lazy::new()).map(reduce)))
-        .collect();
+    let reduced: Vec<(usize, Result<Loaded, Failure>)> =
+        order.into_par_iter().map(|row| (row, context.pictures(outcome.rows[row].place).map(reduce))).collect();
     let mut errors: Vec<f32> = reduced.iter().filter_map(|(_, l)| l.as_ref().ok()).flat_map(error_values).collect();
     let allowed = errors.len() / 100;
     let high = match errors.len() {
