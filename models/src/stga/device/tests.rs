@@ -177,10 +177,10 @@ fn close(report: &StepReport, expected: &StepReport) {
     println!("{report:?} {expected:?}");
     assert_eq!((report.steps, report.skipped, report.cut), (expected.steps, expected.skipped, 0));
     let near = |a: f64, b: f64, limit: f64| assert!((a - b).abs() <= limit * b.abs(), "{a} {b}");
-    // single pixels on the edge of a splat
-    near(report.l1, expected.l1, 2e-4);
-    near(report.ssim, expected.ssim, 2e-4);
-    near(report.hinges, expected.hinges, 1e-4);
+    // single pixels on the edge of a splat, and splats on the edge of the picture
+    near(report.l1, expected.l1, 1e-3);
+    near(report.ssim, expected.ssim, 1e-3);
+    near(report.hinges, expected.hinges, 1e-3);
 }
 
 /// Steps on both machines; the faces of a local block are those of the ball's front.
