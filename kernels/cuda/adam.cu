@@ -23,7 +23,7 @@ struct AdamArgs {
     float beta1, beta2, rest1, rest2, log_beta1, log_beta2, epsilon;
     u32 pad2;
 };
-static_assert(sizeof(AdamArgs) == 48, "the size in adam.rs");
+static_assert(sizeof(AdamArgs) == 56, "the size in adam.rs");
 
 // Counts the step, so that a captured step can be repeated.
 extern "C" __global__ void adam_count(const AdamArgs args) { *args.step += 1; }

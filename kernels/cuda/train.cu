@@ -123,7 +123,7 @@ struct RowArgs {
     u32 only;          // FULL, or the one row that has a gradient, which is all that `gradient` holds
     float beta1, beta2, rest1, rest2, log_beta1, log_beta2, epsilon;
 };
-static_assert(sizeof(RowArgs) == 392, "the size in rows.rs");
+static_assert(sizeof(RowArgs) == 400, "the size in rows.rs");
 
 // The tensor of this block, and the first of the thread's numbers.
 __device__ __forceinline__ const RowTensor &tensor_of(const RowArgs &a, u32 &first) {

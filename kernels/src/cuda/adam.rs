@@ -172,6 +172,6 @@ mod tests {
     #[test]
     fn layouts_have_the_sizes_of_the_kernel() {
         assert_eq!(size_of::<super::Entry>(), 56);
-        assert_eq!(size_of::<super::AdamArgs>(), 48);
+        assert_eq!(size_of::<super::AdamArgs>(), 56);
     }
 }

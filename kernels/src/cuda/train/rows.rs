@@ -213,6 +213,6 @@ mod tests {
     #[test]
     fn layouts_have_the_sizes_of_the_kernels() {
         assert_eq!(size_of::<super::Entry>(), 56);
-        assert_eq!(size_of::<super::Arguments>(), 392);
+        assert_eq!(size_of::<super::Arguments>(), 400);
     }
 }
