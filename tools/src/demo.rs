@@ -33,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   gav demo
   gav demo -o /tmp/demo --splats 20000
+  gav demo --train
   gav demo --json | jq 'select(.format) | {format, bytes_per_splat, psnr}'
 
 Exit codes:
@@ -49,6 +50,9 @@ pub(crate) struct Arguments {
     /// Splats of the sample
     #[arg(long, value_name = "N", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     splats: u32,
+    /// Make a capture of a head that moves, train an avatar on it, and film it: a few minutes on two cores
+    #[arg(long, conflicts_with = "splats")]
+    train: bool,
     /// One JSON object a line for each file
     #[arg(long)]
     json: bool,
@@ -80,6 +84,14 @@ struct Price {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let folder = &arguments.output;
     fs::create_dir_all(folder).with_context(|| format!("{}: cannot make this folder", folder.display()))?;
+    if arguments.train {
+        for line in training(folder, arguments) {
+            if !follow(&line, arguments)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let avatar = synthetic::head_rigged(arguments.splats as usize, 1);
     let samples = samples(folder);
     let hidden = arguments.quiet || arguments.json || !io::stderr().is_terminal();
@@ -130,6 +142,39 @@ fn tour(folder: &Path, written: &[&Path]) -> Vec<Vec<OsString>> {
     score.extend([OsString::from("-r"), reference.into_os_string(), "--report".into(), in_folder("report.html")]);
     score.push("--quiet".into());
     vec![film, score]
+}
+
+/// The command lines of a training from nothing: a capture, the avatar, a film of it, its scores on what was held out.
+fn training(folder: &Path, arguments: &Arguments) -> Vec<Vec<OsString>> {
+    let in_folder = |name: &str| folder.join(name).into_os_string();
+    let line = |start: &[&str], paths: &[OsString], end: &[&str]| -> Vec<OsString> {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let mut line = [words(&["gav"]), words(start), paths.to_vec(), words(end)].concat();
+        if arguments.quiet && start[0] != "score" {
+            line.push("--quiet".into());
+        }
+        line
+    };
+    let (capture, avatar) = (in_folder("capture"), in_folder("trained.gav"));
+    vec![
+        line(
+            &["synth", "head", "-o"],
+            std::slice::from_ref(&capture),
+            &["--cameras", "8", "--frames", "40", "--test-frames", "8", "--size", "128", "--detail", "0.3"],
+        ),
+        // one splat a triangle, and steps for two cores
+        line(
+            &["train", "stga"],
+            &[capture.clone(), "-o".into(), avatar.clone()],
+            &["--iterations", "6000", "--init_grid_k", "0", "--sh_degree", "1", "--device", "cpu", "--force"],
+        ),
+        line(
+            &["render"],
+            &[avatar.clone(), "-o".into(), in_folder("trained.mp4")],
+            &["--clip", "tracked", "--size", "256", "--force"],
+        ),
+        line(&["score"], &[avatar, "-r".into(), capture], &["--split", "val", "--metric", "psnr,ssim", "--quiet"]),
+    ]
 }
 
 /// Runs a command line as if it had been typed; false when something in it failed.
