@@ -117,6 +117,9 @@ pub(crate) struct Training {
     /// Select faces by their motion even where the capture has lists of them
     #[arg(long)]
     pub ignore_training_faces: bool,
+    /// Lists of selected faces, NNNN.npy for every time step, instead of those of the capture
+    #[arg(long, value_name = "DIR", conflicts_with = "ignore_training_faces")]
+    pub select_files: Option<PathBuf>,
     /// Axes of the cameras of a transforms.json [default: opengl, for INSTA opencv]
     #[arg(long, value_name = "AXES", value_parser = camera_axes)]
     pub camera_axes: Option<CameraAxes>,

@@ -55,7 +55,8 @@ fn a_capture_becomes_an_avatar_that_is_better_than_it_began() {
     assert_eq!((&summary["steps"], &summary["finished"], &summary["skipped"]), (&360.into(), &true.into(), &0.into()));
     let log = fs::read_to_string(folder.join("log.jsonl")).unwrap();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let quality: Vec<f64> = lines.iter().filter(|l| l["event"] == "held_out").map(|l| l["psnr"].as_f64().unwrap()).collect();
+    let quality: Vec<f64> =
+        lines.iter().filter(|l| l["event"] == "held_out").map(|l| l["psnr"].as_f64().unwrap()).collect();
     assert!(quality.len() >= 5 && quality.last().unwrap() > &(quality[0] + 1.0), "{quality:?}");
     assert_eq!(summary["held_out"]["psnr"].as_f64().unwrap(), *quality.last().unwrap());
     assert!(lines.iter().any(|l| l["event"] == "train" && l["loss"].as_f64().unwrap() > 0.0));
@@ -101,8 +102,25 @@ fn a_killed_training_goes_on_and_ends_as_if_it_had_not_been() {
     let other = [&arguments("killed.gav")[..], &["--resume", "--seed", "9"]].concat();
     let (code, _, err) = gav(folder, &other);
     assert!(code == Some(2) && err.contains("not those"), "{err}");
-    done(folder, &["train", "gaussian-avatars", "capture", "-o", "killed.gav", "--resume", "--device", "cpu", "--interval", "20",
-        "--eval-views", "2", "--no-preview", "--quiet"]);
+    done(
+        folder,
+        &[
+            "train",
+            "gaussian-avatars",
+            "capture",
+            "-o",
+            "killed.gav",
+            "--resume",
+            "--device",
+            "cpu",
+            "--interval",
+            "20",
+            "--eval-views",
+            "2",
+            "--no-preview",
+            "--quiet",
+        ],
+    );
     let [whole, killed] = ["whole.gav", "killed.gav"].map(|name| avatar(folder, name));
     assert!(whole.splats == killed.splats && whole.clips == killed.clips, "the resumed training differs");
     let evaluation = |a: &Avatar| a.meta.extra["training"]["held_out"]["psnr"].clone();
@@ -139,7 +157,16 @@ fn faults_are_named_and_lose_nothing() {
     refused(&train("stga", "nothing", "a.gav", &few), 2, "nothing");
     refused(&train("stga", "capture", "a.spz", &few), 2, "the avatar is a .gav");
     refused(&train("stga", "capture", "a.gav", &["--freeze", "melt"]), 2, "masked");
-    refused(&train("stga", "capture", "a.gav", &[&few[..], &["--select_threshold_mm", "500", "--global_every", "0"]].concat()), 2, "--select-threshold-mm");
+    refused(
+        &train(
+            "stga",
+            "capture",
+            "a.gav",
+            &[&few[..], &["--select_threshold_mm", "500", "--global_every", "0"]].concat(),
+        ),
+        2,
+        "--select-threshold-mm",
+    );
     fs::write(folder.join("bad.toml"), "iterations = \"many\"").unwrap();
     refused(&["train", "stga", "capture", "-o", "a.gav", "--config", "bad.toml"], 2, "iterations");
     assert!(!folder.join("a.gav").exists() && !folder.join("a.checkpoint").exists());
@@ -150,7 +177,26 @@ fn faults_are_named_and_lose_nothing() {
     fs::write(&picture, &whole[..whole.len() / 2]).unwrap();
     refused(&train("stga", "capture", "a.gav", &few), 1, "00001_01.png");
     fs::copy(folder.join("capture/images/00002_01.png"), &picture).unwrap();
-    done(folder, &["synth", "head", "-o", "small", "--cameras", "4", "--frames", "4", "--test-frames", "1", "--size", "32", "--detail", "0.03", "--quiet"]);
+    done(
+        folder,
+        &[
+            "synth",
+            "head",
+            "-o",
+            "small",
+            "--cameras",
+            "4",
+            "--frames",
+            "4",
+            "--test-frames",
+            "1",
+            "--size",
+            "32",
+            "--detail",
+            "0.03",
+            "--quiet",
+        ],
+    );
     fs::copy(folder.join("small/images/00001_01.png"), &picture).unwrap();
     refused(&train("stga", "capture", "a.gav", &few), 1, "32 × 32");
     fs::write(&picture, &whole).unwrap();

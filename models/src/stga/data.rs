@@ -1,6 +1,9 @@
 //! A capture as a training wants it: pictures, cameras, and a mesh for every time step.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use gav_formats::{Camera, Limits, cameras::View};
 use rayon::prelude::*;
@@ -80,13 +83,22 @@ pub struct DataOptions {
     pub camera: Option<u32>,
     /// Read the selections of STGA's `training_faces` where the folder has them.
     pub use_files: bool,
+    /// Read them from this folder, whatever the layout: `NNNN.npy` for every time step.
+    pub select_files: Option<PathBuf>,
     /// Use the offsets of the tracked vertices from the template.
     pub static_offset: bool,
 }
 
 impl Default for DataOptions {
     fn default() -> Self {
-        Self { budget: 4 << 30, train_on_val: false, camera: None, use_files: true, static_offset: true }
+        Self {
+            budget: 4 << 30,
+            train_on_val: false,
+            camera: None,
+            use_files: true,
+            select_files: None,
+            static_offset: true,
+        }
     }
 }
 
@@ -132,8 +144,8 @@ impl Dataset {
             .iter()
             .map(|t| views.iter().any(|(split, view)| *split == Split::Train && view.timestep == Some(*t)))
             .collect();
-        let motion = match (capture.layout, body) {
-            (Layout::Stga, _) => from_meshes(capture, &times, &trained, options, data, &mut warnings)?,
+        let mut motion = match (capture.layout, body) {
+            (Layout::Stga, _) => from_meshes(capture, &times, &trained, options)?,
             (_, Some(body)) => from_parameters(body, &steps, &trained, options, data)?,
             (layout, None) => {
                 return Err(Error::usage(format!(
@@ -143,6 +155,13 @@ impl Dataset {
                 )));
             }
         };
+        let lists = data.select_files.clone().or_else(|| {
+            let own = capture.folder.join("training_faces");
+            (data.use_files && capture.layout == Layout::Stga && own.is_dir()).then_some(own)
+        });
+        if let Some(folder) = lists {
+            read_selections(&folder, &times, &mut motion, &mut warnings)?;
+        }
         say_unusual(&motion, &mut warnings);
         let train: Vec<&Camera> = views.iter().filter(|(s, _)| *s == Split::Train).map(|(_, v)| &v.camera).collect();
         let list = views
@@ -274,14 +293,7 @@ fn from_parameters(
     Ok(Motion { faces, vertices, tracked: Some(tracked), selected, neutral })
 }
 
-fn from_meshes(
-    capture: &Capture,
-    times: &[u32],
-    trained: &[bool],
-    options: &Options,
-    data: &DataOptions,
-    warnings: &mut Vec<String>,
-) -> Result<Motion> {
+fn from_meshes(capture: &Capture, times: &[u32], trained: &[bool], options: &Options) -> Result<Motion> {
     let limits = Limits::default();
     let meshes = times
         .par_iter()
@@ -302,21 +314,37 @@ fn from_meshes(
         .map(|mesh| first.iter().map(|corner| mesh[*corner as usize / 3][*corner as usize % 3]).collect())
         .collect();
     let still: Vec<Vec<[f32; 3]>> = vertices.par_iter().map(|posed| align(&vertices[0], posed)).collect();
-    let (mut selected, neutral) = select(&vertices[0], &still, &faces, trained, options);
-    if data.use_files && capture.folder.join("training_faces").is_dir() {
-        for (step, list) in times.iter().zip(&mut selected) {
-            let path = stga::training_faces_path(&capture.folder, *step);
-            if path.is_file() {
-                let mut faces = stga::read_training_faces(&path, count, &limits)?;
-                faces.sort_unstable();
-                faces.dedup();
-                *list = faces;
-            } else {
-                warnings.push(format!("{} is not there: its faces are selected by their motion", path.display()));
-            }
+    let (selected, neutral) = select(&vertices[0], &still, &faces, trained, options);
+    Ok(Motion { faces, vertices, tracked: None, selected, neutral })
+}
+
+/// Lists of selected faces from files; a time step without one keeps its own.
+fn read_selections(folder: &Path, times: &[u32], motion: &mut Motion, warnings: &mut Vec<String>) -> Result<()> {
+    let limits = Limits::default();
+    let count = motion.faces.len();
+    let mut missing = 0;
+    for (step, list) in times.iter().zip(&mut motion.selected) {
+        let path = folder.join(format!("{step:04}.npy"));
+        if path.is_file() {
+            let mut faces = stga::read_training_faces(&path, count, &limits)?;
+            faces.sort_unstable();
+            faces.dedup();
+            *list = faces;
+        } else {
+            missing += 1;
         }
     }
-    Ok(Motion { faces, vertices, tracked: None, selected, neutral })
+    if missing == times.len() {
+        return Err(Error::usage(format!("{}: no list of faces such as {:04}.npy", folder.display(), times[0])));
+    }
+    if missing > 0 {
+        warnings.push(format!(
+            "{missing} of {} time steps have no list in {}: their faces are selected by their motion",
+            times.len(),
+            folder.display()
+        ));
+    }
+    Ok(())
 }
 
 /// Corners that lie at the same place in every mesh become one vertex: STGA's meshes list three corners a triangle. Returns the faces and,
@@ -347,7 +375,7 @@ fn select(
     let rules = SelectionOptions {
         threshold: options.select_threshold_mm * 1e-3,
         min_vertices: options.select_min_vertices,
-        quantile: None,
+        quantile: (options.select_quantile > 0.0).then_some(options.select_quantile),
     };
     let moved = |posed: &Vec<[f32; 3]>| -> f64 {
         let distance =

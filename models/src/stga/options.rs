@@ -100,6 +100,8 @@ pub struct Options {
 
     /// Motion beyond which a vertex counts as moved, millimetres.
     pub select_threshold_mm: f32,
+    /// Takes the place of the threshold where it is not 0: the share of vertices that count as still.
+    pub select_quantile: f32,
     /// Moved vertices that make a face selected.
     pub select_min_vertices: u8,
     /// Every so many blocks all splats train; 0 for never, 1 for always.
@@ -176,6 +178,7 @@ impl Options {
             init_grid_k: 2,
             init_opacity: 0.9,
             select_threshold_mm: 2.5,
+            select_quantile: 0.0,
             select_min_vertices: 1,
             global_every: 20,
             views_per_block: 0,
@@ -280,6 +283,9 @@ impl Options {
         }
         if self.block_passes == 0 {
             return wrong("block_passes is at least 1");
+        }
+        if !(0.0..1.0).contains(&self.select_quantile) {
+            return wrong("select_quantile is at least 0 and below 1");
         }
         if !(1..=3).contains(&self.select_min_vertices) {
             return wrong("select_min_vertices is 1 to 3");

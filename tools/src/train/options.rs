@@ -50,6 +50,7 @@ const NAMES: &[(&str, &str)] = &[
     ("init_grid_k", "Begin with splats at a grid of so many steps along each edge; 0: one in the middle"),
     ("init_opacity", "Opacity they begin with"),
     ("select_threshold_mm", "Motion beyond which a vertex counts as moved by the expression, millimetres"),
+    ("select_quantile", "Share of vertices that count as still, instead of that threshold; 0: the threshold"),
     ("select_min_vertices", "Moved vertices that make a face selected"),
     ("global_every", "Every so many blocks all splats train; 1: always, 0: never"),
     ("views_per_block", "Views of a block; 0: all of a time step"),

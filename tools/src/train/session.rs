@@ -149,6 +149,7 @@ impl<'a> Session<'a> {
             train_on_val: training.train_on_val,
             camera: training.camera.and_then(|k| u32::try_from(k).ok()),
             use_files: !training.ignore_training_faces,
+            select_files: training.select_files.clone(),
             static_offset: !training.no_static_offset,
         };
         let data = Dataset::open(&capture, body, &options, &wanted).map_err(failed)?;
