@@ -37,7 +37,7 @@ use self::{room::Room, splats::DeviceSplats, stock::Stock, tables::DeviceTables}
 use super::{Dataset, Engine, Freeze, LossRules, Options, Rates, State, StepReport, engine::SETTINGS};
 use crate::Result;
 
-/// Steps between two looks at how much room the tile lists need.
+/// Steps between two looks at how much room the tile lists need, after one at the first step of a state.
 const PERIOD: u32 = 64;
 
 /// Entries of the tile lists there is room for at first, a splat: heads need 3 to 6.
@@ -118,6 +118,8 @@ impl<'a> DeviceEngine<'a> {
     fn restart(&mut self, steps: u32) -> Result<()> {
         self.control.restart(steps)?;
         self.last = Totals { step: steps, ..Totals::default() };
+        // the first step tells whether the lists have room at all
+        self.unread = PERIOD - 1;
         Ok(())
     }
 
