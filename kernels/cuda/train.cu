@@ -224,3 +224,22 @@ extern "C" __global__ void take_rows(const __grid_constant__ TakeRows t) {
         for (u32 i = threadIdx.x; i < t.widths[k]; i += blockDim.x)
             t.to[k][i / 3 * t.spreads[k] + i % 3] = t.from[k][(size_t)t.row * t.widths[k] + i];
 }
+
+// Rows of a tensor in another order, some of them more than once: what density control makes of the list of splats. A thread a
+// number, 12 bytes each: 60 MB of a training of 90 k splats in 30 us.
+struct GatherRows {
+    const float *from;
+    float *to;
+    const u32 *rows;    // old row of each new one; the highest bit marks copies
+    u32 count, width;   // new rows, numbers of each
+    u32 forget, pad;    // copies become 0
+};
+static_assert(sizeof(GatherRows) == 40, "the size in gather.rs");
+
+extern "C" __global__ void __launch_bounds__(256) gather_rows(const __grid_constant__ GatherRows g) {
+    size_t i = (size_t)blockIdx.x * 256 + threadIdx.x;
+    if (i >= (size_t)g.count * g.width) return;
+    u32 from = g.rows[i / g.width], column = (u32)(i % g.width);
+    float value = g.from[(size_t)(from & 0x7fffffffu) * g.width + column];
+    g.to[i] = g.forget && from >> 31 ? 0.0f : value;
+}

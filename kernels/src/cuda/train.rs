@@ -11,6 +11,7 @@
 
 mod control;
 mod density;
+mod gather;
 mod hinge;
 mod rows;
 mod selection;
@@ -26,6 +27,7 @@ use super::{
 
 pub use control::{Control, Totals};
 pub use density::Density;
+pub use gather::Gather;
 pub use hinge::HingeRows;
 pub use rows::{RowAdam, RowTensor, Which};
 pub use selection::Selection;

@@ -13,7 +13,8 @@ use gav_kernels::{
 };
 
 use super::{
-    Dataset, Engine, Freeze, LossRules, Options, Rates, State, StepReport, Tables, Tracked, engine::SETTINGS, widths,
+    Dataset, Engine, Freeze, LossRules, Options, Plan, Rates, State, StepReport, Survey, Tables, Tracked,
+    engine::SETTINGS, widths,
 };
 use crate::{
     Error, Result,
@@ -293,6 +294,16 @@ impl Engine for CpuEngine<'_> {
     }
 
     fn set_state(&mut self, state: State) -> Result<()> {
+        self.replace(state);
+        Ok(())
+    }
+
+    fn survey(&mut self) -> Result<Survey> {
+        Ok(self.state.survey())
+    }
+
+    fn change(&mut self, plan: &Plan) -> Result<()> {
+        let state = self.state.changed(plan);
         self.replace(state);
         Ok(())
     }

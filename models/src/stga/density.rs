@@ -10,7 +10,10 @@ use std::f64::consts::TAU;
 use gav_formats::{TriangleFrame, synthetic};
 use gav_kernels::rig::triangle::Face;
 
-use super::{Options, State, Statistics, Tensor, state::Row};
+use super::{
+    Options,
+    state::{NewList, Row, Survey},
+};
 
 /// When splats are copied, divided and removed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,17 +65,16 @@ pub struct Changes {
     pub kept: usize,
 }
 
-/// Copies, divides and removes splats. `faces` are the triangles of any time step: only their sizes count.
-pub fn control(state: &State, frame: TriangleFrame, faces: &[Face<f32>], rules: &Rules) -> (State, Changes) {
-    let count = state.len();
+/// Which splats are copied, divided and removed. `faces` are the triangles of any time step: only their sizes count.
+pub fn control(survey: &Survey, frame: TriangleFrame, faces: &[Face<f32>], rules: &Rules) -> (NewList, Changes) {
+    let count = survey.triangles.len();
     let scaling = frame == TriangleFrame::GaussianAvatars;
-    let size_of = |row: usize| if scaling { faces[state.triangles[row] as usize].scale } else { 1.0 };
-    let largest = |row: usize| -> f32 {
-        state.splats[2].values[3 * row..][..3].iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b)).exp() * size_of(row)
-    };
+    let size_of = |row: usize| if scaling { faces[survey.triangles[row] as usize].scale } else { 1.0 };
+    let largest_of = |log_scales: &[f32]| log_scales.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b)).exp();
+    let largest = |row: usize| largest_of(&survey.log_scales[3 * row..][..3]) * size_of(row);
     let pull = |row: usize| -> f32 {
-        let seen = state.statistics.counts[row];
-        if seen > 0.0 { state.statistics.gradients[row] / seen } else { 0.0 }
+        let seen = survey.statistics.counts[row];
+        if seen > 0.0 { survey.statistics.gradients[row] / seen } else { 0.0 }
     };
     // those pulled most come first when there is no room for all
     let mut wanted: Vec<usize> = (0..count).filter(|row| pull(*row) >= rules.gradient).collect();
@@ -81,36 +83,46 @@ pub fn control(state: &State, frame: TriangleFrame, faces: &[Face<f32>], rules: 
     wanted.sort_unstable();
     let (clones, splits): (Vec<usize>, Vec<usize>) = wanted.into_iter().partition(|row| largest(*row) <= rules.dense);
 
-    let mut rows: Vec<Row> = (0..count).map(|from| Row { from, fresh: false }).collect();
-    rows.extend(clones.iter().map(|from| Row { from: *from, fresh: true }));
-    let halves = rows.len();
-    rows.extend(splits.iter().flat_map(|from| [Row { from: *from, fresh: true }; 2]));
-    let mut grown = state.pick(&rows);
-    for (k, parent) in splits.iter().flat_map(|from| [*from; 2]).enumerate() {
-        halve(&mut grown, halves + k, rules, if rules.split_in_metres { size_of(parent) } else { 1.0 });
-    }
+    let mut parent = vec![false; count];
+    splits.iter().for_each(|row| parent[*row] = true);
+    let mut grown = NewList::default();
+    let mut add = |from: usize, fresh: bool, half: Option<usize>| {
+        let (mut mean, mut log_scale) = (triple(&survey.means, from), triple(&survey.log_scales, from));
+        if let Some(number) = half {
+            let factor = if rules.split_in_metres { size_of(from) } else { 1.0 };
+            halve(&mut mean, &mut log_scale, &survey.rotations[4 * from..][..4], number, rules.seed, factor);
+        }
+        grown.rows.push(Row { from, fresh });
+        grown.means.extend(mean);
+        grown.log_scales.extend(log_scale);
+    };
+    (0..count).filter(|row| !parent[*row]).for_each(|row| add(row, false, None));
+    clones.iter().for_each(|row| add(*row, true, None));
+    splits.iter().enumerate().for_each(|(k, row)| (0..2).for_each(|half| add(*row, true, Some(2 * k + half))));
 
     let mut changes = Changes { cloned: clones.len(), split: splits.len(), ..Changes::default() };
-    let mut parent = vec![false; grown.len()];
-    splits.iter().for_each(|row| parent[*row] = true);
-    let rest: Vec<usize> = (0..grown.len()).filter(|row| !parent[*row]).collect();
-    let triangles: Vec<u32> = rest.iter().map(|row| grown.triangles[*row]).collect();
     let opacity = f64::from(rules.faintest);
     let faintest = (opacity / (1.0 - opacity)).ln() as f32;
-    let weak = |row: usize| {
-        let size = if scaling { faces[grown.triangles[row] as usize].scale } else { 1.0 };
-        let scales = &grown.splats[2].values[3 * row..][..3];
-        let large = scales.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b)).exp() * size;
-        grown.splats[3].values[row] < faintest
-            || rules.largest.is_some_and(|most| large > most)
-            || (row < count && rules.widest.is_some_and(|most| state.statistics.radii[row] > most))
+    let weak = |(k, row): (usize, &Row)| {
+        survey.opacity_logits[row.from] < faintest
+            || rules.largest.is_some_and(|most| largest_of(&grown.log_scales[3 * k..][..3]) * size_of(row.from) > most)
+            || (!row.fresh && rules.widest.is_some_and(|most| survey.statistics.radii[row.from] > most))
     };
-    let mut remove: Vec<bool> = rest.iter().map(|row| weak(*row)).collect();
+    let mut remove: Vec<bool> = grown.rows.iter().enumerate().map(weak).collect();
+    let triangles: Vec<u32> = grown.rows.iter().map(|row| survey.triangles[row.from]).collect();
     changes.kept = keep_last(&triangles, faces.len(), &mut remove);
     changes.pruned = remove.iter().filter(|r| **r).count();
-    let left = rest.iter().zip(&remove).filter(|(_, remove)| !**remove);
-    let left: Vec<Row> = left.map(|(from, _)| Row { from: *from, fresh: false }).collect();
-    (grown.pick(&left), changes)
+    let mut left = NewList::default();
+    for (k, _) in remove.iter().enumerate().filter(|(_, remove)| !**remove) {
+        left.rows.push(grown.rows[k]);
+        left.means.extend(triple(&grown.means, k));
+        left.log_scales.extend(triple(&grown.log_scales, k));
+    }
+    (left, changes)
+}
+
+fn triple(values: &[f32], row: usize) -> [f32; 3] {
+    std::array::from_fn(|k| values[3 * row + k])
 }
 
 /// Takes back the removal of all splats of triangles that would lose their last one. Returns how many.
@@ -130,15 +142,15 @@ pub fn keep_last(triangles: &[u32], faces: usize, remove: &mut [bool]) -> usize 
 }
 
 /// Makes a copied splat one of the two halves: 1.6 times smaller, somewhere in what it covered.
-fn halve(state: &mut State, row: usize, rules: &Rules, factor: f32) {
+fn halve(mean: &mut [f32; 3], log_scale: &mut [f32; 3], rotation: &[f32], number: usize, seed: u64, factor: f32) {
     let normal = |k: usize| -> f64 {
-        let at = 8 * row as u64 + 2 * k as u64;
-        let (a, b) = (synthetic::uniform(at, rules.seed), synthetic::uniform(at + 1, rules.seed));
+        let at = 8 * number as u64 + 2 * k as u64;
+        let (a, b) = (synthetic::uniform(at, seed), synthetic::uniform(at + 1, seed));
         (-2.0 * (1.0 - a).ln()).sqrt() * (TAU * b).cos()
     };
-    let scales: [f64; 3] = std::array::from_fn(|k| f64::from(state.splats[2].values[3 * row + k]));
+    let scales = log_scale.map(f64::from);
     let away: [f64; 3] = std::array::from_fn(|k| normal(k) * scales[k].exp() * f64::from(factor));
-    let q: [f64; 4] = std::array::from_fn(|k| f64::from(state.splats[1].values[4 * row + k]));
+    let q: [f64; 4] = std::array::from_fn(|k| f64::from(rotation[k]));
     let norm = q.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-12);
     let [w, x, y, z] = q.map(|v| v / norm);
     let turn = [
@@ -147,28 +159,29 @@ fn halve(state: &mut State, row: usize, rules: &Rules, factor: f32) {
         [2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)],
     ];
     for k in 0..3 {
-        state.splats[0].values[3 * row + k] += (0..3).map(|c| turn[k][c] * away[c]).sum::<f64>() as f32;
-        state.splats[2].values[3 * row + k] = (scales[k] - 1.6f64.ln()) as f32;
+        mean[k] += (0..3).map(|c| turn[k][c] * away[c]).sum::<f64>() as f32;
+        log_scale[k] = (scales[k] - 1.6f64.ln()) as f32;
     }
 }
 
-/// Makes everything nearly transparent, so that only what is needed becomes opaque again; Adam forgets what it knew about opacities.
-pub fn reset_opacities(state: &mut State) {
-    let most = (0.01f64 / 0.99).ln() as f32;
-    let logits = std::mem::take(&mut state.splats[3].values);
-    state.splats[3] = Tensor::new(logits.into_iter().map(|v| v.min(most)).collect());
-}
-
-/// Forgets what was seen.
-pub fn reset_statistics(state: &mut State) {
-    state.statistics = Statistics::zeros(state.len());
+/// Logit to which opacities are reset, so that only what is needed becomes opaque again: that of 0.01.
+pub fn reset_cap() -> f32 {
+    (0.01f64 / 0.99).ln() as f32
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Plan, State, Statistics},
+        *,
+    };
     use gav_formats::synthetic::random;
     use gav_kernels::rig::triangle::{MeshRef, faces};
+
+    fn control(state: &State, frame: TriangleFrame, faces: &[Face<f32>], rules: &Rules) -> (State, Changes) {
+        let (list, changes) = super::control(&state.survey(), frame, faces, rules);
+        (state.changed(&Plan { list: Some(list), cap: None }), changes)
+    }
 
     fn rules() -> Rules {
         Rules::new(&Options::stga(), 1.0, 1000)
@@ -229,7 +242,7 @@ mod tests {
         let (mut state, _) = setting();
         state.splats[3].values[0] = -7.0;
         state.splats[3].means[1] = 3.0;
-        reset_opacities(&mut state);
+        let state = state.changed(&Plan { list: None, cap: Some(reset_cap()) });
         assert_eq!(state.splats[3].values[0], -7.0);
         assert!((1.0 / (1.0 + (-state.splats[3].values[1]).exp()) - 0.01f32).abs() < 1e-6);
         assert_eq!(state.splats[3].means[1], 0.0);

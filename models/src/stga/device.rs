@@ -34,7 +34,7 @@ use gav_kernels::{
 };
 
 use self::{room::Room, splats::DeviceSplats, stock::Stock, tables::DeviceTables};
-use super::{Dataset, Engine, Freeze, LossRules, Options, Rates, State, StepReport, engine::SETTINGS};
+use super::{Dataset, Engine, Freeze, LossRules, Options, Plan, Rates, State, StepReport, Survey, engine::SETTINGS};
 use crate::Result;
 
 /// Steps between two looks at how much room the tile lists need, after one at the first step of a state.
@@ -306,6 +306,24 @@ impl Engine for DeviceEngine<'_> {
         }
         self.stale = true;
         self.restart(state.steps)
+    }
+
+    fn survey(&mut self) -> Result<Survey> {
+        Ok(self.splats.survey()?)
+    }
+
+    fn change(&mut self, plan: &Plan) -> Result<()> {
+        self.collect()?;
+        if let Some(list) = &plan.list {
+            self.room.check(list.rows.len(), self.stock.bytes())?;
+            self.batches.clear();
+            self.splats = self.splats.rebuilt(&self.device, list, self.frame, self.data)?;
+            self.stale = true;
+        }
+        if let Some(cap) = plan.cap {
+            self.splats.cap_logits(cap)?;
+        }
+        Ok(())
     }
 
     fn draw(&mut self, camera: &Camera, time: usize, sh_degree: u8) -> Result<Image> {

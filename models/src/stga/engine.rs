@@ -7,7 +7,7 @@ use gav_kernels::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Freeze, Method, Options, State};
+use super::{Freeze, Method, Options, Plan, State, Survey};
 use crate::Result;
 
 /// The rules that pictures are drawn by while training: those of `gav render`, with the whole ellipse down to half a step of a display
@@ -128,6 +128,18 @@ pub trait Engine {
     /// # Errors
     /// What a device fails in.
     fn set_state(&mut self, state: State) -> Result<()>;
+
+    /// What density control looks at, as it is now.
+    ///
+    /// # Errors
+    /// What a device fails in.
+    fn survey(&mut self) -> Result<Survey>;
+
+    /// Carries out what density control wants; a block has to begin anew.
+    ///
+    /// # Errors
+    /// What a device fails in.
+    fn change(&mut self, plan: &Plan) -> Result<()>;
 
     /// The avatar at a time step, with harmonics up to a degree.
     ///

@@ -41,5 +41,5 @@ pub use device::DeviceEngine;
 pub use engine::{Engine, LossRules, Rates, StepReport};
 pub use export::{CLIP, ExportOptions, avatar, rest_pose};
 pub use options::{Freeze, Method, Options, Stage};
-pub use state::{SPLAT_TENSORS, State, Statistics, Tables, Tensor, widths};
+pub use state::{NewList, Plan, Row, SPLAT_TENSORS, State, Statistics, Survey, Tables, Tensor, widths};
 pub use train::{Advance, Evaluation, Trainer};

@@ -176,6 +176,77 @@ impl State {
     }
 }
 
+/// What density control looks at.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Survey {
+    /// Triangle of each splat, N.
+    pub triangles: Vec<u32>,
+    /// Local centres, N × 3.
+    pub means: Vec<f32>,
+    /// Quaternions, N × 4.
+    pub rotations: Vec<f32>,
+    /// Logarithms of sizes, N × 3.
+    pub log_scales: Vec<f32>,
+    /// Logits of opacities, N.
+    pub opacity_logits: Vec<f32>,
+    /// What was seen.
+    pub statistics: Statistics,
+}
+
+/// What density control wants changed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// Another list of splats; what was seen is forgotten then.
+    pub list: Option<NewList>,
+    /// Logits above this become it, and Adam forgets all that it knew about opacities.
+    pub cap: Option<f32>,
+}
+
+/// A list of splats made of those that there were.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NewList {
+    /// Where each comes from.
+    pub rows: Vec<Row>,
+    /// Its local centre, N × 3.
+    pub means: Vec<f32>,
+    /// Logarithms of its sizes, N × 3.
+    pub log_scales: Vec<f32>,
+}
+
+impl State {
+    /// What density control looks at.
+    pub fn survey(&self) -> Survey {
+        let [means, rotations, log_scales, logits, ..] = &self.splats;
+        Survey {
+            triangles: self.triangles.clone(),
+            means: means.values.clone(),
+            rotations: rotations.values.clone(),
+            log_scales: log_scales.values.clone(),
+            opacity_logits: logits.values.clone(),
+            statistics: self.statistics.clone(),
+        }
+    }
+
+    /// The state with a plan carried out.
+    #[must_use]
+    pub fn changed(&self, plan: &Plan) -> Self {
+        let mut out = match &plan.list {
+            None => self.clone(),
+            Some(list) => {
+                let mut out = self.pick(&list.rows);
+                out.splats[0].values.clone_from(&list.means);
+                out.splats[2].values.clone_from(&list.log_scales);
+                out
+            }
+        };
+        if let Some(cap) = plan.cap {
+            let logits = std::mem::take(&mut out.splats[3].values);
+            out.splats[3] = Tensor::new(logits.into_iter().map(|v| v.min(cap)).collect());
+        }
+        out
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use gav_kernels::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Checkpoint, Dataset, Engine, Method, Options, Progress, State, StepReport,
+    Checkpoint, Dataset, Engine, Method, Options, Plan, Progress, State, StepReport,
     density::{self, Changes},
     schedule::{self, Planned, Schedule},
 };
@@ -184,21 +184,19 @@ impl<'a> Trainer<'a> {
         if !grow && !reset {
             return Ok(());
         }
-        let mut state = self.engine.state()?;
+        let mut plan = Plan { list: None, cap: reset.then(density::reset_cap) };
         if grow {
             let rules = density::Rules::new(options, self.data.extent, done);
-            let (next, made) = density::control(&state, TriangleFrame::from(options.frame), &self.frames, &rules);
-            state = next;
+            let survey = self.engine.survey()?;
+            let (list, made) = density::control(&survey, TriangleFrame::from(options.frame), &self.frames, &rules);
             changes.cloned += made.cloned;
             changes.split += made.split;
             changes.pruned += made.pruned;
             changes.kept += made.kept;
+            self.splats = list.rows.len();
+            plan.list = Some(list);
         }
-        if reset {
-            density::reset_opacities(&mut state);
-        }
-        self.splats = state.len();
-        self.engine.set_state(state)?;
+        self.engine.change(&plan)?;
         self.block = None;
         Ok(())
     }

@@ -67,8 +67,8 @@ const NAMES: &[(&str, &str)] = &[
 pub(crate) struct Overrides(BTreeMap<&'static str, String>);
 
 impl Overrides {
-    /// Those of a list, for commands that train by themselves.
-    pub(crate) fn of(list: &[(&'static str, &str)]) -> Self {
+    #[cfg(test)]
+    fn of(list: &[(&'static str, &str)]) -> Self {
         Self(list.iter().map(|(name, value)| (*name, (*value).to_owned())).collect())
     }
 

@@ -9,11 +9,11 @@ use gav_kernels::{
         Buffer, CudaError, Device,
         raster::{Kind, SplatGradients, Splats},
         rig::{Binding, BindingArrays, GeometryBuffers},
-        train::{Density, RowAdam, RowTensor, Selection},
+        train::{Density, Gather, RowAdam, RowTensor, Selection},
     },
 };
 
-use super::super::{Dataset, Rates, State, Statistics, Tensor, widths};
+use super::super::{Dataset, NewList, Rates, State, Statistics, Survey, Tensor, widths};
 
 /// N splats.
 pub(super) struct DeviceSplats {
@@ -46,14 +46,6 @@ impl DeviceSplats {
         density.pulls.write(&state.statistics.gradients)?;
         density.views.write(&whole(&state.statistics.counts))?;
         density.largest.write(&whole(&state.statistics.radii))?;
-        let arrays = BindingArrays {
-            frame,
-            vertices: data.motion.vertices.first().map_or(0, Vec::len),
-            faces: &data.motion.faces,
-            corner_uvs: &[],
-            triangles: &state.triangles,
-            barycentrics: &[],
-        };
         Ok(Self {
             world: Splats {
                 kind,
@@ -71,9 +63,80 @@ impl DeviceSplats {
             adam,
             selection: Selection::all(device, count)?,
             density,
-            binding: Binding::new(device, &arrays, 1)?,
+            binding: bound(device, &state.triangles, frame, data)?,
             triangles: state.triangles.clone(),
             sh_degree: state.sh_degree,
+        })
+    }
+
+    /// The splats of a new list, with what Adam remembers of those that are no copies; what was seen is forgotten. Nothing but the new
+    /// centres and sizes passes through the host: 2 instead of 64 MB for 90 thousand splats.
+    pub fn rebuilt(
+        &self,
+        device: &Arc<Device>,
+        list: &NewList,
+        frame: TriangleFrame,
+        data: &Dataset,
+    ) -> Result<Self, CudaError> {
+        let gather = Gather::new(device, self.len(), list.rows.iter().map(|row| (row.from, row.fresh)))?;
+        let (count, widths) = (gather.len(), widths(self.sh_degree));
+        let triangles: Vec<u32> = list.rows.iter().map(|row| self.triangles[row.from]).collect();
+        let mut adam = RowAdam::new(device, Adam::default(), count, &widths)?;
+        for ((to, from), width) in adam.moments.iter_mut().zip(&self.adam.moments).zip(widths) {
+            *to = [gather.take(&from[0], width, true)?, gather.take(&from[1], width, true)?];
+        }
+        let kind = self.world.kind;
+        let room = |width: usize| Buffer::new(device, width * count);
+        let kept = |k: usize| gather.take(self.values()[k], widths[k], false);
+        Ok(Self {
+            world: Splats {
+                kind,
+                scenes: vec![[0, count]],
+                means: room(3)?,
+                shape: room(4)?,
+                scales: room(3)?,
+                logits: kept(3)?,
+                color: kept(4)?,
+                rest: kept(5)?,
+            },
+            local: [Buffer::from_slice(device, &list.means)?, kept(1)?, Buffer::from_slice(device, &list.log_scales)?],
+            by_world: SplatGradients::new(device, kind, count)?,
+            by_local: [room(3)?, room(4)?, room(3)?],
+            adam,
+            selection: Selection::all(device, count)?,
+            density: Density::new(device, count)?,
+            binding: bound(device, &triangles, frame, data)?,
+            triangles,
+            sh_degree: self.sh_degree,
+        })
+    }
+
+    /// Logits above `cap` become it; Adam forgets them all.
+    pub fn cap_logits(&mut self, cap: f32) -> Result<(), CudaError> {
+        let logits: Vec<f32> = self.world.logits.read()?.into_iter().map(|v| v.min(cap)).collect();
+        self.world.logits.write(&logits)?;
+        self.adam.moments[3].iter_mut().try_for_each(Buffer::clear)
+    }
+
+    /// Waits, and copies what density control looks at.
+    pub fn survey(&self) -> Result<Survey, CudaError> {
+        let [means, rotations, log_scales] = &self.local;
+        Ok(Survey {
+            triangles: self.triangles.clone(),
+            means: means.read()?,
+            rotations: rotations.read()?,
+            log_scales: log_scales.read()?,
+            opacity_logits: self.world.logits.read()?,
+            statistics: self.statistics()?,
+        })
+    }
+
+    fn statistics(&self) -> Result<Statistics, CudaError> {
+        let wide = |values: Vec<u32>| values.into_iter().map(|v| v as f32).collect();
+        Ok(Statistics {
+            gradients: self.density.pulls.read()?,
+            counts: wide(self.density.views.read()?),
+            radii: wide(self.density.largest.read()?),
         })
     }
 
@@ -144,14 +207,21 @@ impl DeviceSplats {
         for ((tensor, values), [means, squares]) in tensors.iter_mut().zip(self.values()).zip(&self.adam.moments) {
             *tensor = Tensor { values: values.read()?, means: means.read()?, squares: squares.read()? };
         }
-        let wide = |values: Vec<u32>| values.into_iter().map(|v| v as f32).collect();
-        let statistics = Statistics {
-            gradients: self.density.pulls.read()?,
-            counts: wide(self.density.views.read()?),
-            radii: wide(self.density.largest.read()?),
-        };
+        let statistics = self.statistics()?;
         Ok((tensors, statistics))
     }
+}
+
+fn bound(device: &Arc<Device>, triangles: &[u32], frame: TriangleFrame, data: &Dataset) -> Result<Binding, CudaError> {
+    let arrays = BindingArrays {
+        frame,
+        vertices: data.motion.vertices.first().map_or(0, Vec::len),
+        faces: &data.motion.faces,
+        corner_uvs: &[],
+        triangles,
+        barycentrics: &[],
+    };
+    Binding::new(device, &arrays, 1)
 }
 
 fn geometry([means, rotations, log_scales]: &[Buffer<f32>; 3]) -> GeometryBuffers<'_> {
