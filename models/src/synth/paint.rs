@@ -71,7 +71,7 @@ pub(super) fn head(grid: &Grid, count: usize, seed: u64) -> Vec<Point> {
     points
 }
 
-fn metric(anchor: Anchor) -> Anchor {
+pub(super) fn metric(anchor: Anchor) -> Anchor {
     let metres = METRES as f32;
     Anchor { height: anchor.height * metres, rest: anchor.rest.map(|v| v * metres), ..anchor }
 }
@@ -96,12 +96,13 @@ fn point(dab: &Dab, anchor: Anchor) -> Point {
         opacity: dab.opacity,
         gloss: dab.gloss,
         disc,
+        one_sided: disc && dab.part != Part::Shirt,
         folds,
     }
 }
 
 /// What fine skin adds to its colour: pores, moles, a shadow of beard.
-fn texture(p: V) -> V {
+pub(super) fn texture(p: V) -> V {
     let pores = 1.0 + 0.075 * noise(scale(p, 9.0), 71) + 0.05 * noise(scale(p, 4.2), 72);
     let mut color = [pores; 3];
     // one cell in thirty has a mole somewhere in it
@@ -179,28 +180,44 @@ fn mouth(count: usize, seed: u64) -> Vec<Dab> {
             out.push(disc(part, center, normal, sigma, color, if along > gum { 0.1 } else { 0.22 }));
         }
     }
-    // tongue on the jaw, a dark bag behind everything
+    // tongue on the jaw, and a dark bag of which palate and floor part when the jaw opens
     let rest = count - 2 * each;
-    let tongue = rest / 2;
-    for k in 0..rest {
-        let d = random.direction();
-        if k < tongue {
-            let d = [d[0], d[1].abs(), d[2]];
-            let center = add([0.0, -7.15, 5.3], [1.75 * d[0], 0.75 * d[1], 1.75 * d[2]]);
-            let n = unit([d[0] / 1.75, d[1] / 0.75, d[2] / 1.75]);
-            let rough = 1.0 + 0.25 * noise(scale(center, 6.0), 82);
-            let color = scale([0.30, 0.095, 0.09], rough * mix(0.35, 1.0, smoothstep(4.0, 6.8, center[2])));
-            out.push(disc(Part::LowerMouth, center, n, 0.85 * (14.0 / tongue.max(1) as f64).sqrt(), color, 0.15));
-        } else {
-            let center = add([0.0, -6.4, 4.4], [2.9 * d[0], 3.0 * d[1], 2.4 * d[2]]);
-            if d[2] > 0.75 {
-                continue;
+    let (tongue, bag) = (rest / 3, rest - rest / 3);
+    for k in 0..tongue {
+        let d = spiral(k, tongue);
+        let d = [d[0], d[1].abs(), d[2]];
+        let center = add([0.0, -7.25, 5.2], [1.75 * d[0], 0.75 * d[1], 1.75 * d[2]]);
+        let n = unit([d[0] / 1.75, d[1] / 0.75, d[2] / 1.75]);
+        let rough = 1.0 + 0.25 * noise(scale(center, 6.0), 82);
+        let color = scale([0.30, 0.095, 0.09], rough * mix(0.35, 1.0, smoothstep(4.0, 6.8, center[2])));
+        out.push(disc(Part::LowerMouth, center, n, 0.9 * (14.0 / tongue as f64).sqrt(), color, 0.1));
+    }
+    let sigma = 0.85 * (100.0 / bag.max(1) as f64).sqrt();
+    for k in 0..bag {
+        let d = spiral(k, bag);
+        let center = add([0.0, -6.2, 4.6], [3.5 * d[0], 2.4 * d[1], 3.7 * d[2]]);
+        if center[2] > 7.5 {
+            continue;
+        }
+        let color = scale([0.085, 0.022, 0.02], mix(0.3, 1.0, smoothstep(3.0, 6.5, center[2])));
+        // the part on the head must not come out under the lower lip of an open mouth
+        for (part, there) in
+            [(Part::UpperMouth, center[1] > -7.0 || center[2] < 5.0), (Part::LowerMouth, center[1] < -6.0)]
+        {
+            if there {
+                out.push(disc(part, center, scale(d, -1.0), sigma, color, 0.0));
             }
-            let color = scale([0.085, 0.022, 0.02], mix(0.3, 1.0, smoothstep(3.0, 6.5, center[2])));
-            out.push(disc(Part::UpperMouth, center, scale(d, -1.0), (75.0 / rest.max(1) as f64).sqrt(), color, 0.0));
         }
     }
     out
+}
+
+/// Direction `k` of `count` that are spread evenly over the sphere (a Fibonacci lattice).
+fn spiral(k: usize, count: usize) -> V {
+    let y = 1.0 - 2.0 * (k as f64 + 0.5) / count as f64;
+    let (s, c) = (k as f64 * 2.399_963_229_728_653).sin_cos();
+    let radius = (1.0 - y * y).sqrt();
+    [radius * c, y, radius * s]
 }
 
 /// The wet side of the lips, which an open mouth shows.
@@ -241,8 +258,9 @@ fn inside_lips(grid: &Grid, count: usize, seed: u64) -> Vec<Point> {
                 normal: unit(n),
                 color,
                 opacity: 0.95,
-                gloss: 0.12,
+                gloss: 0.0,
                 disc: false,
+                one_sided: false,
                 folds: Vec::new(),
             });
         }
