@@ -13,7 +13,8 @@ use rayon::prelude::*;
 
 use super::{
     bind::{Anchor, Finder, vertex_normals},
-    grid::{Grid, Region, arch},
+    grid::{Grid, Region},
+    inside::arch,
     template::METRES,
     truth::{Point, across, axes, on_face},
     wrinkles::{self, FOLDS},
@@ -47,6 +48,7 @@ pub(super) fn head(grid: &Grid, count: usize, seed: u64) -> Vec<Point> {
         !matches!(dab.part, Part::UpperMouth | Part::LowerMouth) && (dab.part != Part::UpperLid || is_hair(dab))
     });
     all.extend(mouth(count / 25, seed));
+    let tints = Tints::new(seed);
     let mut points: Vec<Point> = all
         .par_iter()
         .filter_map(|dab| {
@@ -64,11 +66,31 @@ pub(super) fn head(grid: &Grid, count: usize, seed: u64) -> Vec<Point> {
                 _ => &above,
             };
             let anchor = finder.anchor(p, &normals)?;
-            Some(point(dab, anchor))
+            Some(point(dab, anchor, &tints))
         })
         .collect();
     points.extend(inside_lips(grid, count / 60, seed));
     points
+}
+
+/// What distinguishes the colours of two people, as factors.
+struct Tints {
+    skin: V,
+    hair: V,
+    shirt: V,
+}
+
+impl Tints {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed.wrapping_add(2_718));
+        // melanin takes blue before red
+        let (skin, hair, red) = (random.range(0.5, 1.08), random.range(0.35, 1.5), random.range(0.85, 1.25));
+        Self {
+            skin: [skin, skin * (0.25 + 0.75 * skin), skin * (0.4 + 0.6 * skin) * (0.25 + 0.75 * skin)],
+            hair: [hair * red, hair, hair],
+            shirt: [0; 3].map(|_| random.range(0.4, 2.0)),
+        }
+    }
 }
 
 pub(super) fn metric(anchor: Anchor) -> Anchor {
@@ -76,7 +98,7 @@ pub(super) fn metric(anchor: Anchor) -> Anchor {
     Anchor { height: anchor.height * metres, rest: anchor.rest.map(|v| v * metres), ..anchor }
 }
 
-fn point(dab: &Dab, anchor: Anchor) -> Point {
+fn point(dab: &Dab, anchor: Anchor, tints: &Tints) -> Point {
     let disc = dab.sigma[0] == dab.sigma[1] && dab.part != Part::Hair;
     let skin = disc && dab.part == Part::Skin;
     let mut folds = Vec::new();
@@ -88,11 +110,18 @@ fn point(dab: &Dab, anchor: Anchor) -> Point {
         }
     }
     let tone = if skin { texture(dab.center) } else { [1.0; 3] };
+    let tint = match dab.part {
+        Part::Skin if disc => tints.skin,
+        Part::Skin | Part::Hair => tints.hair,
+        Part::Shirt => tints.shirt,
+        Part::UpperLid | Part::LowerLid => tints.skin,
+        _ => [1.0; 3],
+    };
     Point {
         anchor: metric(anchor),
         axes: axes(dab.along, dab.normal, scale(dab.sigma, METRES)),
         normal: dab.normal,
-        color: std::array::from_fn(|c| dab.color[c] * tone[c]),
+        color: std::array::from_fn(|c| dab.color[c] * tone[c] * tint[c]),
         opacity: dab.opacity,
         gloss: dab.gloss,
         disc,
