@@ -3,10 +3,12 @@
 use super::*;
 use crate::capture::{self, Capture, Layout, Split};
 
+fn options(seed: u64, noise: f64) -> Options {
+    Options { cameras: 4, frames: 6, test_frames: 2, size: [64; 2], detail: 0.01, noise, supersample: 1, seed }
+}
+
 fn small(seed: u64, noise: f64) -> Synth {
-    let options =
-        Options { cameras: 4, frames: 6, test_frames: 2, size: [64; 2], detail: 0.01, noise, supersample: 1, seed };
-    Synth::head(&options).unwrap()
+    Synth::head(&options(seed, noise)).unwrap()
 }
 
 #[test]
@@ -133,4 +135,40 @@ fn what_makes_no_capture_is_refused() {
     ] {
         assert!(matches!(Synth::head(&options), Err(Error::File(gav_formats::Error::Usage(_)))), "{options:?}");
     }
+}
+
+#[test]
+fn a_head_from_a_file_moves_by_its_own_expressions() {
+    let root = std::env::var_os("GAV_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), Into::into);
+    let file = root.join("data/ict-head/ict_head.npz");
+    if !file.exists() {
+        eprintln!("SKIPPED: {} is not there; set GAV_SHARED to the folder of reference data", file.display());
+        return;
+    }
+    let synth = Synth::ict(&options(1, 0.0), &file).unwrap();
+    assert_eq!(
+        (synth.body().vertex_count(), synth.body().expression_count(), synth.body().shape_count()),
+        (24_591, 57, 20)
+    );
+    let rest = synth.mesh(&Moment::default());
+    // the chin's landmark in front of the neck goes down, the nose stays
+    let expression = synth.expressions.iter().map(|n| f32::from(u8::from(n == "jawOpen"))).collect();
+    let open = synth.mesh(&Moment { expression, ..Moment::default() });
+    let fall = rest.iter().zip(&open).map(|(a, b)| a[1] - b[1]).fold(0.0, f32::max);
+    assert!((0.01..0.06).contains(&fall), "the jaw opens by {fall} m");
+    assert!(synth.moments().iter().all(|m| m.jaw == [0.0; 3] && m.eyes == [0.0; 6]), "its joints carry nothing");
+    let image = synth.draw(&synth.pose(3), 3);
+    let share = image.alpha.iter().filter(|a| **a > 0.5).count();
+    assert!((600..3300).contains(&share), "{share} pixels");
+}
+
+#[test]
+fn files_that_are_no_head_are_named_with_what_they_lack() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("head.npz");
+    let vertices = gav_formats::npy::NpyArray::from_f32(vec![4, 3], &[0.0; 12]);
+    std::fs::write(&file, write_npz(&[("v_template".to_owned(), vertices)]).unwrap()).unwrap();
+    let error = Synth::ict(&options(1, 0.0), &file).unwrap_err().to_string();
+    assert!(error.contains("head.npz") && error.contains("no array `vt`"), "{error}");
 }
