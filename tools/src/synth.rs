@@ -34,6 +34,7 @@ Examples:
   gav synth head -o capture                                    16 cameras, 100 time steps, 550 × 802 pixels
   gav synth head -o small --cameras 4 --frames 12 --size 128 --detail 0.2
   gav synth head -o hard --noise 1.5 --seed 7                  tracked parameters that are off by about 1.5 mm
+  gav synth head -o ict --geometry ict_head.npz                another mesh, with 57 expressions
   gav data check capture --overlay mesh.png                    the tracked mesh over the pictures
 
 The folder has the layout of VHAP and GaussianAvatars: images, fg_masks, flame_param, transforms_train.json (all cameras but the front one),
@@ -65,6 +66,9 @@ struct Capture {
     /// Folder of the capture
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
+    /// Take mesh and expressions from a file: arrays of the ICT Face Model Light (`v_template`, `f`, `expression_dirs` …) in a NumPy archive
+    #[arg(long, value_name = "FILE")]
+    geometry: Option<PathBuf>,
     /// Cameras; number 8, or the last of fewer, stands in front and is kept from training
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100))]
     cameras: u32,
@@ -121,7 +125,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         supersample: capture.supersample,
         seed: capture.seed,
     };
-    let synth = Synth::head(&options).map_err(usage)?;
+    let synth = match &capture.geometry {
+        Some(file) => Synth::ict(&options, file).map_err(|e| match e {
+            Error::File(gav_formats::Error::Usage(_)) => usage(e),
+            other => Failure::of(Some(file), &other).into(),
+        })?,
+        None => Synth::head(&options).map_err(usage)?,
+    };
     make(capture, &synth)
 }
 

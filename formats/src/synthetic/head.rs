@@ -11,6 +11,8 @@ mod scatter;
 pub mod shape;
 mod skin;
 
+use rayon::prelude::*;
+
 use self::shape::{V, cross, scale, unit};
 use super::Random;
 use crate::{
@@ -67,27 +69,42 @@ pub fn head_with(options: &HeadOptions) -> Avatar {
 
 /// The `count` pieces that the head is painted with, at rest.
 pub fn dabs(count: usize, seed: u64) -> Vec<Dab> {
-    let share = |per_mille: usize| count * per_mille / 1000;
-    let mut dabs = Vec::with_capacity(count);
-    let mut stream = 0;
-    let mut random = || {
-        stream += 1;
-        Random::new(seed.wrapping_mul(0x2545_F491_4F6C_DD1D).wrapping_add(stream))
-    };
-    dabs.extend(eyes::eyeballs(share(70), &mut random()));
-    dabs.extend(eyes::lids(share(18), &mut random()));
-    dabs.extend(eyes::folds(share(10), &mut random()));
-    dabs.extend(eyes::lashes(share(14), &mut random()));
-    dabs.extend(eyes::brows(share(24), &mut random()));
-    dabs.extend(skin::mouth(share(14), &mut random()));
-    dabs.extend(skin::shirt(share(95), &mut random()));
-    dabs.extend(hair::underlayer(share(45), &mut random()));
-    dabs.extend(hair::strands(share(300), &mut random()));
+    let random = |stream: u64| Random::new(seed.wrapping_mul(0x2545_F491_4F6C_DD1D).wrapping_add(stream));
+    // parts with their shares of a thousand; each has its own stream of numbers, so all can be made at once
+    type Make = fn(usize, &mut Random) -> Vec<Dab>;
+    let parts: [(usize, Make); 9] = [
+        (70, eyes::eyeballs),
+        (18, eyes::lids),
+        (10, eyes::folds),
+        (14, eyes::lashes),
+        (24, eyes::brows),
+        (14, skin::mouth),
+        (95, skin::shirt),
+        (45, hair::underlayer),
+        (300, hair::strands),
+    ];
+    let made: Vec<Vec<Dab>> = parts
+        .par_iter()
+        .enumerate()
+        .map(|(index, (share, make))| make(count * share / 1000, &mut random(index as u64 + 1)))
+        .collect();
+    let mut dabs: Vec<Dab> = made.into_iter().flatten().collect();
     let left = count - dabs.len().min(count);
-    dabs.extend(skin::skin(left, &mut random()));
+    // spreading points costs more than their number: many are spread as several sets, one over the other
+    let sets = left.div_ceil(SKIN_SET).max(1);
+    let skin: Vec<Vec<Dab>> = (0..sets)
+        .into_par_iter()
+        .map(|set| skin::skin(left * (set + 1) / sets - left * set / sets, &mut random(10 + set as u64)))
+        .collect();
+    // sets that know nothing of each other leave larger gaps than one
+    let narrower = if sets > 1 { 1.12 / (sets as f64).sqrt() } else { 1.0 };
+    dabs.extend(skin.into_iter().flatten().map(|dab| Dab { sigma: scale(dab.sigma, narrower), ..dab }));
     dabs.truncate(count);
     dabs
 }
+
+/// Splats of skin that are spread together.
+const SKIN_SET: usize = 40_000;
 
 /// What a splat belongs to; decides how it moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

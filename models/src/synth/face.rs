@@ -173,7 +173,7 @@ fn blink(p: V, tag: Region, side: f64) -> V {
             let follow =
                 if matches!(tag, Region::UpperLid(_)) { 1.0 } else { 1.0 - smoothstep(-0.05, 1.25, e[1] - upper) };
             let by = along_lid(e, e[1] - follow * 0.88 * gap);
-            [0.0, by[1] * near, by[2] * follow * near]
+            [0.0, by[1] * near, (by[2] + 0.05 * follow) * near]
         }
     }
 }
@@ -235,7 +235,7 @@ pub(super) fn weights(p: V, tag: Region) -> [f64; 5] {
     }
     // the throat follows later than the nape
     let height = p[1] + 0.25 * (p[2] + 3.0) * smoothstep(-8.0, -11.0, p[1]);
-    let neck = smoothstep(-15.5, -7.5, height);
+    let neck = smoothstep(-13.6, -7.5, height);
     let jaw = jaw(p, tag);
     [1.0 - neck, neck * (1.0 - jaw), neck * jaw, 0.0, 0.0]
 }

@@ -128,12 +128,14 @@ fn moment(names: &[String], step: usize, training: usize, test: usize, phases: &
         set(name, value.clamp(0.0, 1.0));
     }
     let single = |v: [f64; 3]| v.map(|x| x as f32);
-    let [x, y] = [lift as f32, look as f32];
+    // where expressions do it, the joints stay
+    let joints = f64::from(u8::from(!names.iter().any(|name| name == "jawOpen")));
+    let [x, y] = [(joints * lift) as f32, (joints * look) as f32];
     Moment {
         expression: values.iter().map(|v| *v as f32).collect(),
         rotation: single([0.25 * pitch, 0.12 * yaw, 0.3 * roll]),
         neck: single([0.75 * pitch, 0.88 * yaw, 0.7 * roll]),
-        jaw: single([JAW * jaw, 0.0, 0.0]),
+        jaw: single([joints * JAW * jaw, 0.0, 0.0]),
         eyes: [x, y, 0.0, x, y, 0.0],
         translation: single([turn(0.010, 0.37, 6), turn(0.006, 0.53, 7), turn(0.012, 0.22, 0)]),
     }

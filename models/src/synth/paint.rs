@@ -13,7 +13,8 @@ use rayon::prelude::*;
 
 use super::{
     bind::{Anchor, Finder, vertex_normals},
-    grid::{Grid, Region, arch},
+    grid::{Grid, Region},
+    inside::arch,
     template::METRES,
     truth::{Point, across, axes, on_face},
     wrinkles::{self, FOLDS},
@@ -47,6 +48,7 @@ pub(super) fn head(grid: &Grid, count: usize, seed: u64) -> Vec<Point> {
         !matches!(dab.part, Part::UpperMouth | Part::LowerMouth) && (dab.part != Part::UpperLid || is_hair(dab))
     });
     all.extend(mouth(count / 25, seed));
+    let tints = Tints::new(seed);
     let mut points: Vec<Point> = all
         .par_iter()
         .filter_map(|dab| {
@@ -64,19 +66,39 @@ pub(super) fn head(grid: &Grid, count: usize, seed: u64) -> Vec<Point> {
                 _ => &above,
             };
             let anchor = finder.anchor(p, &normals)?;
-            Some(point(dab, anchor))
+            Some(point(dab, anchor, &tints))
         })
         .collect();
     points.extend(inside_lips(grid, count / 60, seed));
     points
 }
 
-fn metric(anchor: Anchor) -> Anchor {
+/// What distinguishes the colours of two people, as factors.
+struct Tints {
+    skin: V,
+    hair: V,
+    shirt: V,
+}
+
+impl Tints {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed.wrapping_add(2_718));
+        // melanin takes blue before red
+        let (skin, hair, red) = (random.range(0.5, 1.08), random.range(0.35, 1.5), random.range(0.85, 1.25));
+        Self {
+            skin: [skin, skin * (0.25 + 0.75 * skin), skin * (0.4 + 0.6 * skin) * (0.25 + 0.75 * skin)],
+            hair: [hair * red, hair, hair],
+            shirt: [0; 3].map(|_| random.range(0.4, 2.0)),
+        }
+    }
+}
+
+pub(super) fn metric(anchor: Anchor) -> Anchor {
     let metres = METRES as f32;
     Anchor { height: anchor.height * metres, rest: anchor.rest.map(|v| v * metres), ..anchor }
 }
 
-fn point(dab: &Dab, anchor: Anchor) -> Point {
+fn point(dab: &Dab, anchor: Anchor, tints: &Tints) -> Point {
     let disc = dab.sigma[0] == dab.sigma[1] && dab.part != Part::Hair;
     let skin = disc && dab.part == Part::Skin;
     let mut folds = Vec::new();
@@ -88,20 +110,28 @@ fn point(dab: &Dab, anchor: Anchor) -> Point {
         }
     }
     let tone = if skin { texture(dab.center) } else { [1.0; 3] };
+    let tint = match dab.part {
+        Part::Skin if disc => tints.skin,
+        Part::Skin | Part::Hair => tints.hair,
+        Part::Shirt => tints.shirt,
+        Part::UpperLid | Part::LowerLid => tints.skin,
+        _ => [1.0; 3],
+    };
     Point {
         anchor: metric(anchor),
         axes: axes(dab.along, dab.normal, scale(dab.sigma, METRES)),
         normal: dab.normal,
-        color: std::array::from_fn(|c| dab.color[c] * tone[c]),
+        color: std::array::from_fn(|c| dab.color[c] * tone[c] * tint[c]),
         opacity: dab.opacity,
         gloss: dab.gloss,
         disc,
+        one_sided: disc && dab.part != Part::Shirt,
         folds,
     }
 }
 
 /// What fine skin adds to its colour: pores, moles, a shadow of beard.
-fn texture(p: V) -> V {
+pub(super) fn texture(p: V) -> V {
     let pores = 1.0 + 0.075 * noise(scale(p, 9.0), 71) + 0.05 * noise(scale(p, 4.2), 72);
     let mut color = [pores; 3];
     // one cell in thirty has a mole somewhere in it
@@ -179,28 +209,44 @@ fn mouth(count: usize, seed: u64) -> Vec<Dab> {
             out.push(disc(part, center, normal, sigma, color, if along > gum { 0.1 } else { 0.22 }));
         }
     }
-    // tongue on the jaw, a dark bag behind everything
+    // tongue on the jaw, and a dark bag of which palate and floor part when the jaw opens
     let rest = count - 2 * each;
-    let tongue = rest / 2;
-    for k in 0..rest {
-        let d = random.direction();
-        if k < tongue {
-            let d = [d[0], d[1].abs(), d[2]];
-            let center = add([0.0, -7.15, 5.3], [1.75 * d[0], 0.75 * d[1], 1.75 * d[2]]);
-            let n = unit([d[0] / 1.75, d[1] / 0.75, d[2] / 1.75]);
-            let rough = 1.0 + 0.25 * noise(scale(center, 6.0), 82);
-            let color = scale([0.30, 0.095, 0.09], rough * mix(0.35, 1.0, smoothstep(4.0, 6.8, center[2])));
-            out.push(disc(Part::LowerMouth, center, n, 0.85 * (14.0 / tongue.max(1) as f64).sqrt(), color, 0.15));
-        } else {
-            let center = add([0.0, -6.4, 4.4], [2.9 * d[0], 3.0 * d[1], 2.4 * d[2]]);
-            if d[2] > 0.75 {
-                continue;
+    let (tongue, bag) = (rest / 3, rest - rest / 3);
+    for k in 0..tongue {
+        let d = spiral(k, tongue);
+        let d = [d[0], d[1].abs(), d[2]];
+        let center = add([0.0, -7.25, 5.2], [1.75 * d[0], 0.75 * d[1], 1.75 * d[2]]);
+        let n = unit([d[0] / 1.75, d[1] / 0.75, d[2] / 1.75]);
+        let rough = 1.0 + 0.25 * noise(scale(center, 6.0), 82);
+        let color = scale([0.30, 0.095, 0.09], rough * mix(0.35, 1.0, smoothstep(4.0, 6.8, center[2])));
+        out.push(disc(Part::LowerMouth, center, n, 0.9 * (14.0 / tongue as f64).sqrt(), color, 0.1));
+    }
+    let sigma = 0.85 * (100.0 / bag.max(1) as f64).sqrt();
+    for k in 0..bag {
+        let d = spiral(k, bag);
+        let center = add([0.0, -6.2, 4.6], [3.5 * d[0], 2.4 * d[1], 3.7 * d[2]]);
+        if center[2] > 7.5 {
+            continue;
+        }
+        let color = scale([0.085, 0.022, 0.02], mix(0.3, 1.0, smoothstep(3.0, 6.5, center[2])));
+        // the part on the head must not come out under the lower lip of an open mouth
+        for (part, there) in
+            [(Part::UpperMouth, center[1] > -7.0 || center[2] < 5.0), (Part::LowerMouth, center[1] < -6.0)]
+        {
+            if there {
+                out.push(disc(part, center, scale(d, -1.0), sigma, color, 0.0));
             }
-            let color = scale([0.085, 0.022, 0.02], mix(0.3, 1.0, smoothstep(3.0, 6.5, center[2])));
-            out.push(disc(Part::UpperMouth, center, scale(d, -1.0), (75.0 / rest.max(1) as f64).sqrt(), color, 0.0));
         }
     }
     out
+}
+
+/// Direction `k` of `count` that are spread evenly over the sphere (a Fibonacci lattice).
+fn spiral(k: usize, count: usize) -> V {
+    let y = 1.0 - 2.0 * (k as f64 + 0.5) / count as f64;
+    let (s, c) = (k as f64 * 2.399_963_229_728_653).sin_cos();
+    let radius = (1.0 - y * y).sqrt();
+    [radius * c, y, radius * s]
 }
 
 /// The wet side of the lips, which an open mouth shows.
@@ -241,8 +287,9 @@ fn inside_lips(grid: &Grid, count: usize, seed: u64) -> Vec<Point> {
                 normal: unit(n),
                 color,
                 opacity: 0.95,
-                gloss: 0.12,
+                gloss: 0.0,
                 disc: false,
+                one_sided: false,
                 folds: Vec::new(),
             });
         }

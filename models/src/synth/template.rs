@@ -59,7 +59,7 @@ pub(super) fn head(grid: &Grid) -> Parts<f32> {
     Parts {
         family: TemplateFamily::Custom,
         name: "procedural head".to_owned(),
-        licence: "MIT OR Apache-2.0".to_owned(),
+        licence: "CC0-1.0".to_owned(),
         vertices: grid.vertices.iter().map(|p| p.map(|v| (METRES * v) as f32)).collect(),
         faces: grid.faces.clone(),
         uvs: grid.uvs.clone(),

@@ -33,8 +33,10 @@ pub(super) struct Point {
     pub opacity: f64,
     /// Height of the highlight, linear light.
     pub gloss: f64,
-    /// Discs are seen from one side and follow the light; hair does neither.
+    /// Discs follow the light, hair does not.
     pub disc: bool,
+    /// Not drawn from behind: parts of a closed surface.
+    pub one_sided: bool,
     /// Sets of folds by number, with depth and slope (per metre of the surface, times the size of the folds in metres).
     pub folds: Vec<(u8, f64, V)>,
 }
@@ -52,6 +54,7 @@ struct Small {
     lit: f32,
     gloss: f32,
     disc: bool,
+    one_sided: bool,
     folds: [(u8, f32, [f32; 3]); 2],
 }
 
@@ -75,6 +78,13 @@ pub struct PosedTruth {
     normals: Vec<[f32; 3]>,
     /// Linear light without highlights.
     colors: Vec<[f32; 3]>,
+}
+
+impl PosedTruth {
+    /// Linear light of each splat without highlights.
+    pub fn colors(&self) -> &[[f32; 3]] {
+        &self.colors
+    }
 }
 
 /// Light on a matt surface, brightness only.
@@ -111,6 +121,7 @@ impl Truth {
                 lit: brightness(point.normal) as f32,
                 gloss: point.gloss as f32,
                 disc: point.disc,
+                one_sided: point.one_sided,
                 folds,
             }
         };
@@ -210,7 +221,7 @@ impl Truth {
             let view = normalized(std::array::from_fn(|k| eye[k] - mean[k]));
             let n = posed.normals[i];
             let facing = n[0] * view[0] + n[1] * view[1] + n[2] * view[2];
-            if point.disc && facing < AWAY {
+            if point.one_sided && facing < AWAY {
                 continue;
             }
             let mut color = posed.colors[i];

@@ -110,7 +110,7 @@ fn under_eye(p: V) -> f64 {
 
 fn chin(p: V) -> f64 {
     let bumps = smoothstep(0.0, 0.6, noise(scale(p, 2.2), 66));
-    bumps * inside(p, [0.0, -8.9, 7.9], 0.8, 2.1)
+    0.4 * bumps * inside(p, [0.0, -8.9, 7.9], 0.8, 2.1)
 }
 
 fn on_lips(p: V) -> f64 {

@@ -3,11 +3,14 @@
 //! The template (`grid`, `face`, `template`) is a mesh of about 5,000 vertices under FLAME's parameter names, with expressions and a jaw. What is
 //! drawn is not that mesh: hundreds of thousands of small splats (`paint`) follow its triangles (`bind`), with pores, hair and lashes that
 //! stand off it, teeth behind its lips, folds that only expressions raise (`wrinkles`), gloss that depends on the view, and light that stays
-//! in the room (`truth`). `motion` is the performance, `layout` the files.
+//! in the room (`truth`). `ict` is another head, from a file. `motion` is the performance, `layout` the files.
 
 mod bind;
 mod face;
 mod grid;
+mod ict;
+mod ict_hair;
+mod inside;
 mod layout;
 mod motion;
 mod paint;
@@ -96,26 +99,42 @@ impl Synth {
         check(options)?;
         let grid = grid::Grid::head();
         let parts = template::head(&grid);
-        let count = (SPLATS * options.detail) as usize;
-        let points = paint::head(&grid, count, options.seed);
-        let rest = parts.vertices.iter().map(|v| v.map(f64::from)).collect();
-        let truth = Truth::new(rest, parts.faces.clone(), &points);
-        let expressions: Vec<String> = face::EXPRESSIONS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let mut random = Random::new(options.seed.wrapping_add(4_711));
-        let shape = (0..parts.identity_columns).map(|_| (VARIETY * random.bell()) as f32).collect();
+        let points = paint::head(&grid, splats(options), options.seed);
+        let names = face::EXPRESSIONS.iter().map(|(name, _)| (*name).to_owned()).collect();
         let aim = layout::Aim { target: [0.0, -0.032, 0.0], distance: 1.0, height: 0.40, side: 62.0 };
+        Self::new(options, parts, names, &points, &aim)
+    }
+
+    /// A head whose mesh and expressions come from a file in the layout of `ict_head.npz`: arrays of the ICT Face Model Light. Its jaw and
+    /// eyes move by expressions; the joints that FLAME has for them carry nothing.
+    ///
+    /// # Errors
+    /// As [`Synth::head`]; a file that cannot be read or holds something else.
+    pub fn ict(options: &Options, file: &Path) -> Result<Self> {
+        check(options)?;
+        let head = ict::Ict::read(file)?;
+        let points = head.points(splats(options), options.seed);
+        let aim = layout::Aim { target: [0.0, -0.012, 0.01], distance: 1.0, height: 0.40, side: 62.0 };
+        Self::new(options, head.parts, head.names, &points, &aim)
+    }
+
+    fn new(
+        options: &Options,
+        parts: Parts<f32>,
+        expressions: Vec<String>,
+        points: &[truth::Point],
+        aim: &layout::Aim,
+    ) -> Result<Self> {
+        let rest = parts.vertices.iter().map(|v| v.map(f64::from)).collect();
+        let mut random = Random::new(options.seed.wrapping_add(4_711));
+        let training = options.frames - options.test_frames;
         Ok(Self {
+            truth: Truth::new(rest, parts.faces.clone(), points),
             body: Body::new(&parts)?,
+            shape: (0..parts.identity_columns).map(|_| (VARIETY * random.bell()) as f32).collect(),
+            cameras: layout::cameras(options, aim),
+            moments: motion::performance(&expressions, training, options.test_frames, options.seed),
             parts,
-            truth,
-            cameras: layout::cameras(options, &aim),
-            shape,
-            moments: motion::performance(
-                &expressions,
-                options.frames - options.test_frames,
-                options.test_frames,
-                options.seed,
-            ),
             expressions,
             options: options.clone(),
         })
@@ -194,7 +213,7 @@ impl Synth {
         // the mouth of the canonical head stands open, as VHAP has it
         let canonical = Moment { jaw: [0.3, 0.0, 0.0], expression: Vec::new(), ..Moment::default() };
         files.push(("canonical_flame_param.npz".to_owned(), layout::flame_file(&self.shape, &canonical)?));
-        files.push((TEMPLATE_LICENCE_FILE.to_owned(), b"CC0-1.0\n".to_vec()));
+        files.push((TEMPLATE_LICENCE_FILE.to_owned(), format!("{}\n", self.parts.licence).into_bytes()));
         files.push(("template.npz".to_owned(), write_npz(&template::archive(&self.parts, &self.expressions))?));
         files.push(("synth.json".to_owned(), self.recipe().into_bytes()));
         layout::write(folder, &self.options, &self.cameras, &files)
@@ -214,6 +233,10 @@ impl Synth {
 
 /// Most splats, as a multiple of the full detail.
 const MAX_DETAIL: f64 = 4.0;
+
+fn splats(options: &Options) -> usize {
+    (SPLATS * options.detail) as usize
+}
 
 fn check(options: &Options) -> Result<()> {
     let bad = |text: String| Err(Error::usage(text));
@@ -237,3 +260,6 @@ fn check(options: &Options) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
