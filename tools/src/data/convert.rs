@@ -209,10 +209,8 @@ fn write(convert: &Convert, conversion: &Conversion<'_>, options: &str) -> Resul
     }
     if odd > 0 && !convert.json && !convert.quiet {
         let [least, most] = SELECTED.map(|s| 100.0 * s);
-        eprintln!(
-            "warning: {} select fewer than {least} % or more than {most} % of the faces",
-            plural(odd, "time step")
-        );
+        let steps = plural(odd, "time step");
+        eprintln!("warning: in {steps} fewer than {least} % or more than {most} % of the faces move");
     }
     report.finish("converted", json!({"odd_selections": odd, "notes": conversion.warnings}), "");
     Ok(if report.failures() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
