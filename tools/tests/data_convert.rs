@@ -196,6 +196,8 @@ fn what_fails_is_said_and_the_rest_is_converted() {
     assert!(faces("out/training_faces/0004.npy") > 0);
     convert(1, &["--force", "--select-threshold-mm", "1000"]);
     assert_eq!(faces("out/training_faces/0004.npy"), 0);
+    let help = gav(folder, 0, &["data", "convert", "--help"]);
+    assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
     // what makes no sense
     assert!(gav(folder, 2, &["data", "convert", "union", "-o", "union", "--to", "stga", "--force"]).contains("itself"));
     // the pictures lie there, and those of a union have other numbers
