@@ -6,8 +6,8 @@
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
 use gav_formats::synthetic::head::shape::{
-    BUST_END, EYE, EYE_RADIUS, MOUTH_HALF_WIDTH, MOUTH_HEIGHT, V, add, lid_edges, mix, mouth_line, scale, skin,
-    smoothstep, sub,
+    BUST_END, EYE, EYE_RADIUS, MOUTH_HALF_WIDTH, MOUTH_HEIGHT, V, add, lid_edges, mouth_line, scale, skin, smoothstep,
+    sub,
 };
 use rayon::prelude::*;
 

@@ -10,7 +10,6 @@ use gav_formats::{
     Source, TemplateFamily,
     npy::NpyArray,
     synthetic::{
-        Random,
         head::{
             light::{FILL, FILL_COLOR, GROUND, KEY, KEY_COLOR, SKY},
             shape::{V, add, cross, dot, hair_amount, length, mix, noise, scale, smoothstep, sub, unit},
@@ -25,7 +24,7 @@ use super::{
     bind::{Anchor, Finder, vertex_normals},
     face::regress,
     ict_hair::Hairs,
-    paint::{metric, texture},
+    paint::texture,
     template::METRES,
     truth::{Point, across, axes, on_face},
     wrinkles::{self, FOLDS},
