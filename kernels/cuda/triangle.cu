@@ -1,7 +1,7 @@
 // Splats bound to triangles, a batch of poses at a time; the same formulas as src/rig/triangle.rs. FRAME: 0 GaussianAvatars, 1 STGA,
 // 2 RGBAvatar.
 //
-// Threads: `faces` and `faces_backward` one for each (triangle, pose), `bind` one for each (splat, pose), `bind_backward` one for each
+// Threads: `faces` one and `faces_backward` a warp for each (triangle, pose), `bind` one for each (splat, pose), `bind_backward` one for each
 // splat (all poses when they share the splats), `vertices_backward` one for each (vertex, pose). Sums run over lists made beforehand
 // (splats of a triangle, corners at a vertex), so that nothing is added atomically and results repeat bit for bit.
 // Floor: `bind` writes 40 bytes a splat and pose, 60 k splats x 32 poses 77 MB = 18 us at 4.3 TB/s. Measured on an H200, 10,144 faces,
@@ -172,15 +172,21 @@ extern "C" __global__ void bind_rows_backward(const __grid_constant__ BindingRow
     if (k < a.count) bind_splat_backward(a.b, a.rows[k], 0, 1);
 }
 
+__device__ __forceinline__ float over_warp(float v) {
+    for (int d = 16; d; d >>= 1) v += __shfl_xor_sync(0xffffffffu, v, d);
+    return v;
+}
+
+// A warp a face: density control puts thousands of splats on a few of them, over which one thread would take milliseconds.
 extern "C" __global__ void faces_backward(const __grid_constant__ Binding b) {
-    u32 f = blockIdx.x * blockDim.x + threadIdx.x, pose = blockIdx.y;
+    u32 f = (blockIdx.x * blockDim.x + threadIdx.x) >> 5, lane = threadIdx.x & 31, pose = blockIdx.y;
     if (f >= b.face_count) return;
     Face face = load_face(b.frames + 24 * ((u64)pose * b.face_count + f));
     Mat3 by_matrix = zero3();
     Quat by_quaternion = {0, 0, 0, 0};
     Vec3 by_corner[3] = {vec(0, 0, 0), vec(0, 0, 0), vec(0, 0, 0)};
     float by_scale = 0.0f;
-    for (u32 k = b.face_starts[f]; k < b.face_starts[f + 1]; k++) {
+    for (u32 k = b.face_starts[f] + lane; k < b.face_starts[f + 1]; k += 32) {
         u32 i = b.face_splats[k];
         u64 local = b.own ? (u64)pose * b.splats + i : i, at = (u64)pose * b.splats + i;
         Vec3 g = load3(b.by_means + 3 * at), mean = load3(b.means + 3 * local), w = weights_of(b, i);
@@ -197,6 +203,14 @@ extern "C" __global__ void faces_backward(const __grid_constant__ Binding b) {
         by_scale += dot(g, transform(face.m, mean)) + (ln.x + ln.y + ln.z) / face.scale;
 #endif
     }
+    for (int r = 0; r < 3; r++) {
+        Vec3 &row = by_matrix.r[r], &corner = by_corner[r];
+        row = vec(over_warp(row.x), over_warp(row.y), over_warp(row.z));
+        corner = vec(over_warp(corner.x), over_warp(corner.y), over_warp(corner.z));
+    }
+    by_quaternion = {over_warp(by_quaternion.w), over_warp(by_quaternion.x), over_warp(by_quaternion.y), over_warp(by_quaternion.z)};
+    by_scale = over_warp(by_scale);
+    if (lane) return;
     by_matrix = by_matrix + quaternion_backward(face.m, by_quaternion);
     Vec3 g0 = column(by_matrix, 0), g1 = column(by_matrix, 1), g2 = column(by_matrix, 2);
     Vec3 e1 = face.c[1] - face.c[0], e2 = face.c[2] - face.c[0], by_e1, by_e2;

@@ -11,6 +11,9 @@ use super::{
     lists::by_column,
 };
 
+/// Threads that share a face on the way back.
+const WARP: usize = 32;
+
 /// Which triangle each splat belongs to, and the triangles.
 #[derive(Debug, Clone, Copy)]
 pub struct BindingArrays<'a> {
@@ -199,7 +202,7 @@ impl Binding {
             ..arguments
         };
         self.run(&self.bind_backward, splats, if own { poses } else { 1 }, &arguments)?;
-        self.run(&self.faces_backward, faces, poses, &arguments)?;
+        self.run(&self.faces_backward, faces * WARP, poses, &arguments)?;
         self.run(&self.vertices_backward, vertex_count, poses, &arguments)
     }
 
