@@ -41,6 +41,9 @@ pub(super) struct Train {
     /// Let density control add and remove splats in STGA's runs
     #[arg(long)]
     densify: bool,
+    /// Only how long the kernels of single steps take (a GPU)
+    #[arg(long)]
+    kernels: bool,
     /// Where to train
     #[arg(long, value_enum, default_value_t = Choice::Auto)]
     device: Choice,
@@ -118,10 +121,22 @@ pub(super) fn run(arguments: &Train) -> Result<ExitCode> {
         plural(bench.data.views.len(), "picture")
     );
 
+    if arguments.kernels {
+        let fixed = Options { init_grid_k: 2, densify: false, ..Options::gaussian_avatars() };
+        for (name, options, local) in
+            [("selective", &stga, true), ("all splats", &stga, false), ("GaussianAvatars", &fixed, false)]
+        {
+            bench.kernels(name, options, local)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut runs = Vec::new();
     let selective = bench.train("selective", &stga, None)?;
     let seconds = selective.last().map_or(0.0, |r| r.seconds);
     runs.extend(selective);
+    // what becomes of it with more blocks in which all splats train
+    let often = Options { global_every: 4, ..stga.clone() };
+    runs.extend(bench.train("every 4th block global", &often, None)?);
     let all = Options { global_every: 1, ..stga.clone() };
     runs.extend(bench.train("all splats", &all, Some(seconds))?);
     if arguments.ga_iterations > 0 {
@@ -241,6 +256,49 @@ impl Bench {
         }
         let [psnr, ssim, inside_psnr, inside_ssim] = std::array::from_fn(|k| sums[k] / f64::max(counts[k], 1.0));
         Ok(Quality { psnr, ssim, inside_psnr, inside_ssim })
+    }
+
+    /// Prints what the kernels of a step take, and a step.
+    fn kernels(&self, name: &str, options: &Options, local: bool) -> Result<(), Failure> {
+        const STEPS: u32 = 300;
+        let failed = |e: gav_models::Error| Failure::of(None, &e);
+        let Painter::Cuda(device, _) = &self.painter else {
+            return Err(Failure { code: "DEVICE", message: "kernels run on a GPU".into(), hint: None });
+        };
+        let motion = &self.data.motion;
+        let train = self.data.of(Split::Train);
+        // the time step with most selected faces of those that have views
+        let time =
+            train.iter().map(|k| self.data.views[*k].time).max_by_key(|t| motion.selected[*t].len()).unwrap_or(0);
+        let views: Vec<usize> = train.into_iter().filter(|k| self.data.views[*k].time == time).collect();
+        let mut flags = vec![false; motion.faces.len()];
+        motion.selected[time].iter().for_each(|f| flags[*f as usize] = true);
+        let mut engine = self.engine(options, self.state(options))?;
+        let rates = gav_models::stga::Rates { splats: [1e-5; 6], tables: [1e-7; 3] };
+        let trained = engine.block(time, local.then_some(&flags[..])).map_err(failed)?;
+        let steps = |engine: &mut dyn Engine| -> Result<(), gav_models::Error> {
+            (0..STEPS as usize).try_for_each(|k| engine.step(views[k % views.len()], &rates, 3))
+        };
+        steps(&mut *engine).map_err(failed)?;
+        engine.report().map_err(failed)?;
+        let begin = Instant::now();
+        steps(&mut *engine).map_err(failed)?;
+        engine.report().map_err(failed)?;
+        let micros = |seconds: f64| 1e6 * seconds / f64::from(STEPS);
+        println!("{name}: {trained} splats train, {:.0} us a step", micros(begin.elapsed().as_secs_f64()));
+        let inner = |e: gav_models::Error| gav_kernels::cuda::CudaError::Usage(e.to_string());
+        let list = device.profile(|| steps(&mut *engine).map_err(inner)).map_err(|e| failed(e.into()))?;
+        let mut sums: Vec<(&str, f64)> = Vec::new();
+        for (kernel, milliseconds) in list {
+            match sums.iter_mut().find(|(name, _)| *name == kernel) {
+                Some((_, sum)) => *sum += milliseconds,
+                None => sums.push((kernel, milliseconds)),
+            }
+        }
+        for (kernel, milliseconds) in sums {
+            println!("    {kernel}: {:.1} us", micros(1e-3 * milliseconds));
+        }
+        Ok(())
     }
 
     /// Are rows that a local block does not train the same bits after it? With their number.
