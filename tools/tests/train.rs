@@ -73,7 +73,7 @@ fn a_capture_becomes_an_avatar_that_is_better_than_it_began() {
     // what others do with it
     done(folder, &["pose", "head.gav", "--clip", "tracked", "--time", "0.1", "-o", "moment.ply"]);
     done(folder, &["validate", "head.gav"]);
-    done(folder, &["score", "head.gav", "-r", "capture", "--split", "val,test", "--metric", "psnr", "--quiet"]);
+    done(folder, &["score", "head.gav", "-r", "capture", "--split", "val,test", "--metrics", "psnr", "--quiet"]);
 }
 
 #[test]
