@@ -40,6 +40,7 @@ pub use data::{DataOptions, Dataset, Motion, Tracked, TrainView};
 pub use device::DeviceEngine;
 pub use engine::{Engine, LossRules, Rates, StepReport};
 pub use export::{CLIP, ExportOptions, avatar, rest_pose};
+pub(crate) use export::{embed, track};
 pub use options::{Freeze, Method, Options, Stage};
 pub use state::{NewList, Plan, Row, SPLAT_TENSORS, State, Statistics, Survey, Tables, Tensor, widths};
 pub use train::{Advance, Evaluation, Trainer};
