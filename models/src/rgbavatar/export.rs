@@ -190,9 +190,13 @@ pub fn import(avatar: &Avatar) -> Result<(State, Vec<String>)> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
-    use gav_formats::{ReadOptions, load};
+    use gav_formats::{
+        ReadOptions, WriteOptions, format_by_path,
+        gav::{EncodeOptions, Profile},
+        load, save,
+    };
 
     use super::*;
     use crate::rgbavatar::{Options, Seat, Values};
@@ -255,11 +259,16 @@ mod tests {
         assert_eq!((&again.splats, &again.rig), (&original.splats, &original.rig));
 
         // through a lossless file of our own, and out again: the same properties, the same bytes
-        let own = folder.path().join("model.gav");
-        gav_formats::save(&again, &own, &gav_formats::WriteOptions { lossless: true, ..Default::default() }).unwrap();
-        let stored = load(&own, &ReadOptions::default()).unwrap();
-        let out = folder.path().join("out.ply");
-        gav_formats::save(&stored, &out, &gav_formats::WriteOptions::default()).unwrap();
+        let to = |avatar: &Avatar, path: &Path| {
+            let options = WriteOptions {
+                gav: EncodeOptions { profile: Profile::Lossless, ..EncodeOptions::default() },
+                ..WriteOptions::default()
+            };
+            save(avatar, path, format_by_path(path).unwrap(), &options).unwrap();
+        };
+        let (own, out) = (folder.path().join("model.gav"), folder.path().join("out.ply"));
+        to(&again, &own);
+        to(&load(&own, &ReadOptions::default()).unwrap(), &out);
         let written = fs::read(&out).unwrap();
         let end = written.windows(11).position(|w| w == b"end_header\n").unwrap() + 11;
         let lines = |text: &str| -> Vec<String> {
