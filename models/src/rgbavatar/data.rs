@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::{DatasetOptions, ModelOptions, Options, Seat, lattice, options::EXPRESSIONS};
 use crate::{
     Error, Result,
-    body::{Body, Layout, Parameters, Rotation, Teeth},
+    body::{Body, Layout, Parameters, Teeth},
     capture::{Pictures, insta},
 };
 
@@ -248,20 +248,12 @@ fn tracked(
         let place = pose.group("camera.translation", 3, 0.0);
         pose.set("flame.translation", [place[0] - origin[0], origin[1] - place[1], origin[2] - place[2]]);
     }
-    let six = |name: &str| -> [f32; 6] {
-        let values = pose.get(name).unwrap_or(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
-        // as rows of a rotation: the tracker's own numbers are not orthonormal
-        let m = Rotation::SixD(std::array::from_fn(|k| f64::from(values.get(k).copied().unwrap_or(0.0)))).matrix();
-        std::array::from_fn(|k| m[k / 3][k % 3] as f32)
-    };
-    let rows = ["flame.neck_6d", "flame.jaw_6d", "flame.left_eye_6d", "flame.right_eye_6d"].map(six);
     let mut controls = pose.group("flame.expression", EXPRESSIONS, 0.0);
-    controls.extend(rows.as_flattened());
+    for name in ["flame.neck_6d", "flame.jaw_6d", "flame.left_eye_6d", "flame.right_eye_6d"] {
+        controls.extend(pose.group(name, 6, 0.0));
+    }
     controls.extend(pose.group("flame.eyelids", 2, 0.0));
     controls.extend(pose.group("flame.translation", 3, 0.0));
-    for (name, values) in ["neck_6d", "jaw_6d", "left_eye_6d", "right_eye_6d"].into_iter().zip(rows) {
-        pose.set(format!("flame.{name}"), values);
-    }
     let parameters = body.parameters(&[], &pose).map_err(|e| wrong(e.to_string()))?;
     let vertices = if options.retarget_neck { body.pose(&parameters).vertices } else { turned(body, parameters) };
     if !controls.iter().chain(vertices.as_flattened()).all(|v| v.is_finite()) {
@@ -279,4 +271,48 @@ fn turned(body: &Body<f32>, mut parameters: Parameters<f32>) -> Vec<[f32; 3]> {
         *vertex = std::array::from_fn(|r| (0..3).map(|c| rotation[r][c] * vertex[c]).sum::<f32>() + translation[r]);
     }
     vertices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::Parts;
+
+    #[test]
+    fn flame_without_teeth_gets_them_and_others_stay() {
+        // the counts of FLAME and nothing of its shape
+        let count = 5023;
+        let place = |v: usize| [(v % 71) as f32 * 1e-3, (v / 71) as f32 * 1e-3, 0.0];
+        let mut regressor = vec![0.0; 5 * count];
+        (0..5).for_each(|j| regressor[j * count] = 1.0);
+        let parts = Parts {
+            family: gav_formats::TemplateFamily::Flame2020,
+            name: String::new(),
+            licence: String::new(),
+            vertices: (0..count).map(place).collect(),
+            faces: (0..9976).map(|f| [f % 5000, f % 5000 + 1, f % 5000 + 20]).collect(),
+            uvs: (0..5118).map(|v| [(v % 72) as f32 / 72.0, 0.9 * (v / 72) as f32 / 72.0]).collect(),
+            uv_faces: (0..9976).map(|f| [f % 5000, f % 5000 + 1, f % 5000 + 73]).collect(),
+            shapedirs: vec![0.001; 3 * count * 2],
+            identity_columns: 1,
+            posedirs: Vec::new(),
+            extras: Vec::new(),
+            regressor,
+            weights: (0..count).flat_map(|_| [0.0, 1.0, 0.0, 0.0, 0.0]).collect(),
+            parents: vec![None, Some(0), Some(1), Some(1), Some(1)],
+            joint_names: ["root", "neck", "jaw", "left_eye", "right_eye"].map(str::to_owned).to_vec(),
+            hands: None,
+        };
+        let body = with_teeth(Body::new(&parts).unwrap()).unwrap();
+        assert_eq!((body.vertex_count(), body.faces().len(), body.uvs().len()), (5083, 10_032, 5178));
+        let corners = corners(&body).unwrap();
+        assert_eq!(corners.len(), 10_032);
+        // the strips of the teeth lie above all else in this map
+        let wide: Vec<[[f64; 2]; 3]> = corners.iter().map(|c| c.map(|uv| uv.map(f64::from))).collect();
+        let teeth = lattice::seats(&wide, 256).iter().filter(|s| s.face >= 9976).count();
+        // 1,408 are known of the published map, whose rows of texels are the same there
+        assert_eq!(teeth, 1408);
+        let again = with_teeth(body).unwrap();
+        assert_eq!(again.vertex_count(), 5083);
+    }
 }

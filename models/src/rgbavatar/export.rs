@@ -223,7 +223,11 @@ mod tests {
         for splat in 0..count {
             for (column, name) in names.iter().enumerate() {
                 let draw = gav_formats::synthetic::uniform((splat * names.len() + column) as u64, 4) as f32 - 0.5;
+                let share = (splat % 5) as f32 * 0.125;
                 let value = match name.as_str() {
+                    "face_bary_0" => 0.25,
+                    "face_bary_1" => share,
+                    "face_bary_2" => 0.75 - share,
                     "face_id" => {
                         rows.extend(((splat * 7 % 10_032) as i32).to_le_bytes());
                         continue;

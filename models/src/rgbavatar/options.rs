@@ -460,6 +460,21 @@ train:
     }
 
     #[test]
+    fn a_file_is_named_when_it_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, OFFLINE).unwrap();
+        let read = || Options::offline().read(&path);
+        assert_eq!(read().unwrap().train.iteration, 50_000);
+        for text in [&b"train: {batch_size: 0}"[..], b"\xff\xfe", &[b'#'; 2 << 20], b"trane: {}"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(read().unwrap_err().to_string().contains("config.yaml"));
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(read().is_err());
+    }
+
+    #[test]
     fn wrong_files_name_what_is_wrong() {
         let said = |text: &str| {
             let read = Options::offline().with_yaml(text).and_then(|o| o.check());

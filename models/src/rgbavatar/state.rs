@@ -97,9 +97,12 @@ impl State {
         count
     }
 
-    /// What the end of an offline training does: splats that were never seen become invisible ([`UNSEEN_LOGIT`]). Only where colours were
-    /// initialised at all. Returns how many they are.
+    /// What the end of an offline training does: splats that were never seen become invisible ([`UNSEEN_LOGIT`]). Nothing where no splat
+    /// was: colours were not initialised then. Returns how many they are.
     pub fn hide_unseen(&mut self) -> usize {
+        if !self.initialized.contains(&true) {
+            return 0;
+        }
         let logits = self.tensors[1].values.iter_mut().zip(&self.initialized);
         logits.filter(|(_, seen)| !**seen).map(|(logit, _)| *logit = UNSEEN_LOGIT).count()
     }

@@ -26,11 +26,10 @@ fn random(seed: u64) -> impl FnMut(f64, f64) -> f64 {
 /// A curved sheet of 18 triangles, 12 cm wide, with the joints and the parameters of FLAME: 3 identity and 4 expression columns, eyelids.
 fn sheet() -> Body<f32> {
     let (side, mut draw) = (4usize, random(21));
-    let at = |k: usize| (k as f64 / 3.0, [(k % side) as f64 / 3.0, (k / side) as f64 / 3.0]);
     let mut vertices = Vec::new();
     let mut uvs = Vec::new();
     for k in 0..side * side {
-        let [u, v] = at(k).1;
+        let [u, v] = [k % side, k / side].map(|c| c as f64 / 3.0);
         uvs.push([(0.06 + 0.88 * u) as f32, (0.06 + 0.86 * v) as f32]);
         let bulge = 0.03 * (1.0 - (2.0 * u - 1.0).powi(2));
         vertices.push([0.12 * u - 0.06, 0.12 * v - 0.06, bulge + draw(-0.004, 0.004)].map(|c| c as f32));
@@ -161,7 +160,7 @@ fn disc(index: usize, [height, width]: [i64; 2]) -> Vec<u8> {
     (0..height * width)
         .flat_map(|p| {
             let (x, y) = ((p % width) as f64 / width as f64 - 0.5, (p / width) as f64 / height as f64 - 0.5);
-            let color = [0.5 + 0.5 * x, 0.4 + 0.4 * y, 0.3].map(|c| c + 0.0);
+            let color = [0.5 + 0.5 * x, 0.4 + 0.4 * y, 0.3];
             let alpha = (1.6 - 4.0 * (x * x + y * y).sqrt()).clamp(0.0, 1.0);
             let [r, g, b] = std::array::from_fn(|c| (255.0 * (color[c] + tint[c]).clamp(0.0, 1.0)) as u8);
             [r, g, b, (255.0 * alpha) as u8]

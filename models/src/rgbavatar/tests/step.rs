@@ -5,7 +5,7 @@ use gav_kernels::raster::scalar::{Splats64, render};
 
 use super::{capture, disc, random, sheet};
 use crate::rgbavatar::{
-    CpuEngine, Dataset, Options, ReconOptions, SETTINGS, Shape, State, TENSORS, Values, schedule, seats,
+    CpuEngine, Dataset, Options, ReconOptions, SETTINGS, Shape, State, TENSORS, Values, schedule,
 };
 
 /// Height, width.
