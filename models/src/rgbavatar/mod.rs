@@ -14,6 +14,7 @@
 //! | the result, and published models | [`avatar`], [`import`] |
 
 mod checkpoint;
+mod config;
 mod cpu;
 mod data;
 mod export;

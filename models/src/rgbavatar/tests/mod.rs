@@ -1,5 +1,6 @@
 //! Golden vectors, whole steps against formulas in f64, and trainings from end to end on a capture made here.
 
+mod folder;
 mod parity;
 mod step;
 mod training;

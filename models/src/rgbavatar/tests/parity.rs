@@ -1,8 +1,8 @@
-//! Against vectors of independent code in f64, and the tracker's fixtures.
+//! The model, losses, rates and colours against vectors of independent code in f64.
 
 use std::{fs, path::PathBuf};
 
-use gav_formats::{DType, NamedArray, TemplateFamily, TriangleFrame};
+use gav_formats::TriangleFrame;
 use gav_kernels::{
     Real,
     losses::{SsimLoss, l1, ssim},
@@ -15,16 +15,12 @@ use gav_kernels::{
 };
 use safetensors::{Dtype, SafeTensors};
 
-use super::{Frame, sheet};
-use crate::{
-    body::Body,
-    rgbavatar::{
-        Dataset, Ground, Options, Seat, Shape, State, TENSORS, Upstream, Values, Weighing, orthogonality, place,
-        place_backward, schedule, seats, sparsity,
-    },
+use crate::rgbavatar::{
+    Ground, Options, Seat, Shape, State, TENSORS, Upstream, Values, Weighing, orthogonality, place, place_backward,
+    schedule, seats, sparsity,
 };
 
-fn shared(name: &str) -> Option<PathBuf> {
+pub(super) fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("GAV_SHARED")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
     let path = root.join("parity/rgbavatar").join(name);
@@ -35,14 +31,14 @@ fn shared(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-struct Golden(Vec<u8>);
+pub(super) struct Golden(Vec<u8>);
 
 impl Golden {
-    fn open() -> Option<Self> {
+    pub fn open() -> Option<Self> {
         shared("parity_blendshapes.safetensors").map(|path| Self(fs::read(path).unwrap()))
     }
 
-    fn array(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
+    pub fn array(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         let view = file.tensor(name).unwrap_or_else(|_| panic!("no golden `{name}`"));
         let bytes = view.data();
@@ -55,12 +51,12 @@ impl Golden {
         (view.shape().to_vec(), values)
     }
 
-    fn get(&self, name: &str) -> Vec<f64> {
+    pub fn get(&self, name: &str) -> Vec<f64> {
         self.array(name).1
     }
 
     /// Row `index` of the first dimension.
-    fn row<T: Real>(&self, name: &str, index: usize) -> Vec<T> {
+    pub fn row<T: Real>(&self, name: &str, index: usize) -> Vec<T> {
         let (shape, values) = self.array(name);
         let width = values.len() / shape[0];
         to(&values[index * width..][..width])
@@ -87,7 +83,7 @@ fn rows<T: Real, const N: usize>(values: &[T]) -> Vec<[T; N]> {
 }
 
 /// Largest difference is at most `tolerance` times the largest number, or times 1 if that is more.
-fn close<T: Real>(what: &str, found: &[T], expected: &[f64], tolerance: f64) {
+pub(super) fn close<T: Real>(what: &str, found: &[T], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let size = expected.iter().fold(1.0, |m: f64, v| m.max(v.abs()));
     let worst = found.iter().zip(expected).map(|(a, b)| (a.wide() - b).abs()).fold(0.0, f64::max);
@@ -234,136 +230,6 @@ fn losses_and_rates_are_the_golden_ones() {
     }
 }
 
-/// The miniature FLAME of the vectors with as many columns as the real one, so that checkpoints fit.
-fn flame(golden: &Golden) -> Body<f32> {
-    let array = |name: &str, shape: &[u32], values: &[f64]| NamedArray {
-        name: name.to_owned(),
-        dtype: DType::F64,
-        shape: shape.to_vec(),
-        data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-    };
-    let words = |name: &str, shape: &[u32], values: &[u32]| NamedArray {
-        name: name.to_owned(),
-        dtype: DType::U32,
-        shape: shape.to_vec(),
-        data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-    };
-    let mut arrays: Vec<NamedArray> =
-        ["v_template", "posedirs", "l_eyelid", "r_eyelid", "J_regressor", "lbs_weights", "parents"]
-            .map(|name| {
-                let (shape, values) = golden.array(&format!("flame.{name}"));
-                array(name, &shape.iter().map(|d| *d as u32).collect::<Vec<_>>(), &values)
-            })
-            .to_vec();
-    let mut directions = Vec::new();
-    for row in golden.get("flame.shapedirs").chunks_exact(7) {
-        let mut wide = vec![0.0; 400];
-        wide[..3].copy_from_slice(&row[..3]);
-        wide[300..304].copy_from_slice(&row[3..]);
-        directions.extend(wide);
-    }
-    arrays.push(array("shapedirs", &[30, 3, 400], &directions));
-    arrays.push(words("f", &[1, 3], &[0, 1, 2]));
-    arrays.push(array("vt", &[3, 2], &[0.1, 0.1, 0.9, 0.1, 0.1, 0.9]));
-    arrays.push(words("ft", &[1, 3], &[0, 1, 2]));
-    Body::from_arrays(TemplateFamily::Flame2020, &arrays).unwrap()
-}
-
-#[test]
-fn control_vectors_and_meshes_of_a_folder_are_the_golden_ones() {
-    let Some(golden) = Golden::open() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["checkpoint", "images"] {
-        fs::create_dir(folder.path().join(name)).unwrap();
-    }
-    let k = golden.get("flame.in.K");
-    for index in 0..3 {
-        let row = |key: &str| golden.row::<f64>(&format!("flame.in.{key}"), index);
-        let frame = Frame {
-            expression: row("exp"),
-            shape: row("shape"),
-            jaw: row("jaw"),
-            eyes: row("eyes"),
-            eyelids: row("eyelids"),
-            rotation: row("opencv_R"),
-            translation: row("opencv_t"),
-            intrinsics: [k[0], k[4], k[2], k[5]],
-            size: [512, 512],
-        };
-        frame.write(&folder.path().join(format!("checkpoint/{index:05}.frame")), None);
-        fs::write(folder.path().join(format!("images/{index:05}.png")), b"").unwrap();
-    }
-    let data = Dataset::open(folder.path(), flame(&golden), &Options::offline(), 1 << 20).unwrap();
-    assert_eq!((data.frames.len(), data.tested, data.warnings.len()), (3, 0, 0));
-    for (index, frame) in data.frames.iter().enumerate() {
-        let expected = golden.row::<f64>("flame.theta", index);
-        // positions of a tenth of a metre and unit vectors, in f32
-        close("expression", &data.theta(index)[..4], &expected[..4], 1e-6);
-        assert!(data.theta(index)[4..100].iter().all(|v| *v == 0.0));
-        close("theta", &data.theta(index)[100..], &expected[4..], 2e-6);
-        close("mesh", frame.vertices.as_flattened(), &golden.row::<f64>("flame.mesh_world", index), 2e-6);
-    }
-    let camera = &data.camera;
-    let expected: Vec<f64> = golden.get("camera.w2c")[..12].to_vec();
-    close("w2c", camera.camera_from_world.as_flattened(), &expected, 1e-7);
-    // the published projection, column 3 of which has the principal point; rows of x and y
-    let projection = golden.get("camera.proj");
-    let [w, h] = [f64::from(camera.width), f64::from(camera.height)];
-    let found = [
-        2.0 * camera.focal[0] / w,
-        -1.0 + 2.0 * camera.principal[0] / w,
-        2.0 * camera.focal[1] / h,
-        -1.0 + 2.0 * camera.principal[1] / h,
-    ];
-    close("projection", &found, &[projection[0], projection[2], projection[5], projection[6]], 1e-7);
-}
-
-#[test]
-fn checkpoints_of_the_tracker_are_read_with_their_camera() {
-    let (Some(golden), Some(fixtures)) = (Golden::open(), shared("fixtures")) else { return };
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["checkpoint", "images"] {
-        fs::create_dir(folder.path().join(name)).unwrap();
-    }
-    // the third is in the container of older versions
-    let names = ["00000.frame", "00001.frame", "legacy_container.frame"];
-    for (index, name) in names.iter().enumerate() {
-        fs::copy(fixtures.join(name), folder.path().join(format!("checkpoint/{index:05}.frame"))).unwrap();
-        fs::write(folder.path().join(format!("images/{index:05}.png")), b"").unwrap();
-    }
-    let text = fs::read_to_string(fixtures.join("expected.json")).unwrap();
-    let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let numbers = |value: &serde_json::Value| -> Vec<f64> {
-        fn flat(value: &serde_json::Value, out: &mut Vec<f64>) {
-            match value {
-                serde_json::Value::Array(values) => values.iter().for_each(|v| flat(v, out)),
-                other => out.extend(other.as_f64()),
-            }
-        }
-        let mut out = Vec::new();
-        flat(value, &mut out);
-        out
-    };
-    let data = Dataset::open(folder.path(), flame(&golden), &Options::offline(), 1 << 20).unwrap();
-    let first = &expected["00000"];
-    let k = numbers(&first["opencv"]["K"]);
-    assert_eq!((data.camera.width, data.camera.height), (512, 512));
-    assert_eq!((data.camera.focal, data.camera.principal), ([k[0], k[4]], [k[2], k[5]]));
-    let t = numbers(&first["opencv"]["t"]);
-    close("t", &[0, 1, 2].map(|r| data.camera.camera_from_world[r][3]), &t, 1e-7);
-    for (index, key) in ["00000", "00001"].into_iter().enumerate() {
-        let (frame, expected) = (data.theta(index), &expected[key]);
-        close("expression", &frame[..5], &numbers(&expected["flame"]["exp"]["first5"]), 0.0);
-        let r = numbers(&expected["opencv"]["R"]);
-        close("neck", &frame[100..106], &[r[0], r[1], r[2], -r[3], -r[4], -r[5]], 1e-6);
-        for (first, count) in [(106, 6), (112, 6), (118, 6)] {
-            let [a, b]: [&[f32]; 2] = [&frame[first..first + 3], &frame[first + 3..first + count]];
-            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-            assert!((dot(a, a) - 1.0).abs() < 1e-6 && (dot(b, b) - 1.0).abs() < 1e-6 && dot(a, b).abs() < 1e-6);
-        }
-    }
-}
-
 #[test]
 fn beginnings_are_as_published() {
     let options = Options::offline();
@@ -381,33 +247,4 @@ fn beginnings_are_as_published() {
     let second = &values[8][128 * 130..128 * 130 + 128 * 129];
     assert!(second.iter().all(|v| v.abs() <= 1.0 / 128f32.sqrt()));
     assert_ne!(shape.initial(&options.model, 1)[8], values[8]);
-    // without the rotation of the neck the whole mesh turns
-    let straight = Options {
-        dataset: crate::rgbavatar::DatasetOptions { retarget_neck: false, ..options.dataset.clone() },
-        ..options.clone()
-    };
-    let folder = tempfile::tempdir().unwrap();
-    super::capture(folder.path(), 2, [14, 20], |k| super::disc(k, [14, 20]));
-    let turned = Dataset::open(folder.path(), sheet(), &straight, 1 << 20).unwrap();
-    let frame = Frame::of(1, [14, 20]);
-    let first = Frame::of(0, [14, 20]);
-    // R_g v + t_g of a vertex of the head at rest, from what the file holds
-    let plain = {
-        let mut parameters = crate::body::Parameters::<f32>::default();
-        parameters.shape = frame.shape.iter().map(|v| *v as f32).collect();
-        parameters.expression = frame.expression.iter().map(|v| *v as f32).collect();
-        parameters.extras = frame.eyelids.iter().map(|v| *v as f32).collect();
-        let six = |v: &[f64]| crate::body::Rotation::SixD(std::array::from_fn(|k| v[k] as f32));
-        parameters.rotations =
-            vec![Default::default(), Default::default(), six(&frame.jaw), six(&frame.eyes[..6]), six(&frame.eyes[6..])];
-        sheet().pose(&parameters).vertices
-    };
-    for (v, found) in plain.iter().zip(&turned.frames[1].vertices) {
-        for r in 0..3 {
-            let sign = if r == 0 { 1.0 } else { -1.0 };
-            let place: f64 = (0..3).map(|c| frame.rotation[3 * r + c] * f64::from(v[c])).sum();
-            let expected = sign * (place + frame.translation[r] - first.translation[r]);
-            assert!((f64::from(found[r]) - expected).abs() < 1e-6, "{found:?} {expected}");
-        }
-    }
 }

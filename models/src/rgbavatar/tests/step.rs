@@ -4,9 +4,7 @@ use gav_formats::Camera;
 use gav_kernels::raster::scalar::{Splats64, render};
 
 use super::{capture, disc, random, sheet};
-use crate::rgbavatar::{
-    CpuEngine, Dataset, Options, ReconOptions, SETTINGS, Shape, State, TENSORS, Values, schedule,
-};
+use crate::rgbavatar::{CpuEngine, Dataset, Options, ReconOptions, SETTINGS, Shape, State, TENSORS, Values, schedule};
 
 /// Height, width.
 const SIZE: [i64; 2] = [14, 20];
