@@ -14,7 +14,7 @@
 //! | one training step | [`Engine`]: [`CpuEngine`] |
 //! | cloning, splitting and pruning | [`density`] |
 //! | everything in order, with checkpoints | [`Trainer`] |
-//! | the result | [`export`] |
+//! | the result | [`avatar`] |
 //!
 //! What the published program of STGA does and its description does not, and the other way round, is decided by [`Options`].
 
