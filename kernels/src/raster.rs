@@ -27,6 +27,7 @@
 mod backward;
 mod blend;
 mod blend_backward;
+mod observed;
 mod projection;
 mod projection_backward;
 mod scene;
@@ -39,6 +40,7 @@ use gav_formats::{Camera, RenderModel};
 use rayon::prelude::*;
 
 pub use backward::{Forward, Gradients, ShapeGradients, Upstream, forward};
+pub use observed::{MATTE, Observed, SHOWN};
 pub use scene::{Color, Scene, Shape};
 
 /// What the rasteriser on a device takes from a camera: fields of `projection::View`.

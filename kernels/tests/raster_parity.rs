@@ -186,6 +186,17 @@ fn rgbavatar_rasteriser() {
         let radii = forward(&scene, &camera, &Settings::INRIA, background).radii(&scene);
         let radii: Vec<f64> = radii.into_iter().map(f64::from).collect();
         assert_eq!(radii, part("radii", count));
+        // colour initialisation: red, green, blue and the matte in planes
+        let photo = narrow(part("target_rgba", pixels * 4));
+        let seen = forward(&scene, &camera, &Settings::INRIA, background).observed(
+            count,
+            &interleaved(&photo, pixels),
+            &photo[3 * pixels..],
+        );
+        let weights = largest(seen.weights.iter().map(|v| f64::from(*v)), &part("est_weight", count));
+        let colors = largest(flat(&seen.colors), &part("est_color", count * 3));
+        // sums of a hundred pixels or so, each off by an f32 rounding of T α
+        assert!(weights < 2e-4 && colors < 2e-4, "image {image}: weights {weights}, colours {colors}");
         let rgb = interleaved(&narrow(part("upstream_color", pixels * 3)), pixels);
         let upstream = Upstream { alpha: &narrow(part("upstream_alpha", pixels)), ..Upstream::rgb(&rgb) };
         for on in &backends() {

@@ -8,6 +8,7 @@ mod error;
 pub mod metrics;
 pub mod picture;
 pub mod puppet;
+pub mod rgbavatar;
 pub mod sample;
 pub mod stga;
 pub mod synth;

@@ -162,6 +162,22 @@ pub fn decode_rgb8(name: &Path, bytes: &[u8], background: [f32; 3], limits: &Lim
     Ok(Rgb8 { width, height, rgb, mask: None })
 }
 
+/// Decodes the picture called `name` to bytes, with its alpha as mask where it has one, which the colours are not multiplied by; floats and
+/// 16 bits are rounded to 8.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_straight8(name: &Path, bytes: &[u8], limits: &Limits) -> crate::Result<Rgb8> {
+    let raw = raw(name, bytes, limits)?;
+    let (width, height, channels) = (raw.width, raw.height, raw.channels);
+    let samples = raw.into_bytes();
+    let alpha = || samples.iter().skip(channels - 1).step_by(channels).copied().collect();
+    let mask = channels.is_multiple_of(2).then(alpha);
+    let color = |p: &[u8]| if channels < 3 { [p[0]; 3] } else { [p[0], p[1], p[2]] };
+    let rgb = samples.chunks_exact(channels).flat_map(color).collect();
+    Ok(Rgb8 { width, height, rgb, mask })
+}
+
 /// Decodes the mask called `name`: width, height, and its alpha, or else its red.
 ///
 /// # Errors

@@ -146,8 +146,20 @@ fn tracker_checkpoints_become_the_controls_of_an_rgbavatar() {
     assert_eq!((clip.name.as_str(), clip.ticks_per_second), ("subject", 25));
     let first = weights::read_arrays(&fs::read(folder.join("00000.frame")).unwrap(), &Default::default()).unwrap();
     assert_eq!(track(&clip, "flame.expression").values[..100], first.arrays["flame.exp"].to_f32());
-    assert_eq!(track(&clip, "flame.right_eye_6d").values[..6], first.arrays["flame.eyes"].to_f32()[6..]);
-    assert_eq!(track(&clip, "flame.jaw_6d").values[..6], first.arrays["flame.jaw"].to_f32());
+    // six numbers of the tracker stand for the rotation whose first two rows they are, made orthonormal in order
+    let orthonormal = |v: &[f64]| -> Vec<f64> {
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let unit = |a: &[f64]| a.iter().map(|x| x / dot(a, a).sqrt()).collect::<Vec<f64>>();
+        let a = unit(&v[..3]);
+        let rest: Vec<f64> = v[3..6].iter().zip(&a).map(|(x, a0)| x - dot(&a, &v[3..6]) * a0).collect();
+        [a, unit(&rest)].concat()
+    };
+    for (name, member, from) in [("right_eye_6d", "flame.eyes", 6), ("jaw_6d", "flame.jaw", 0)] {
+        let expected = orthonormal(&first.arrays[member].to_f64()[from..from + 6]);
+        let found = &track(&clip, &format!("flame.{name}")).values[..6];
+        // float32
+        assert!(found.iter().zip(&expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-7), "{found:?} {expected:?}");
+    }
     assert_eq!(track(&clip, "flame.eyelids").width, 2);
     assert_eq!(track(&clip, "flame.shape").ticks, [0]);
     // the head turns by diag(1, −1, −1) R, whose first two rows these are

@@ -9,6 +9,9 @@
 //! | `opencv.R`, `opencv.t` | `flame.neck_6d`, `camera.rotation` (w, x, y, z), `camera.translation` |
 //! | `flame.shape` 300 | `flame.shape`, one key, when the identity is asked for |
 //!
+//! The six numbers of jaw and eyes are what the tracker optimised, and no rotation to the digit; the tracks hold the first two rows of the
+//! rotation that they stand for, which RGBAvatar's networks are trained on.
+//!
 //! The tracker moves the camera and never the head, so the head's motion is that of the camera the other way round: with R, t of a frame
 //! (x_camera = R x + t, x right, y down, z forward) and t₀ of the first, R_g = D R and t_g = D (t − t₀), D = diag(1, −1, −1). RGBAvatar turns the neck
 //! by R_g (the 6D form is its first two rows) about the neck joint J of the posed shape: its `flame.translation` is R_g J − J + t_g. J needs
@@ -86,7 +89,15 @@ fn rows(frame: &Arrays, identity: bool, last: &mut Option<[f64; 4]>) -> Result<V
     for (member, target, from, width) in PARTS {
         let total = if member == "flame.eyes" { 12 } else { width };
         if let Some(array) = frame.get(member) {
-            all.push(Rows::of(member, "", array, Some(total))?.part(target, from, width));
+            let mut rows = Rows::of(member, "", array, Some(total))?.part(target, from, width);
+            if width == 6 {
+                for six in rows.values.as_chunks_mut::<6>().0 {
+                    let turn = rotation::from_six(six.map(f64::from));
+                    let turn = turn.ok_or_else(|| bad(format!("`{member}` holds {six:?}, which is no rotation")))?;
+                    *six = rotation::to_six(&turn).map(|v| v as f32);
+                }
+            }
+            all.push(rows);
         }
     }
     if identity && let Some(shape) = frame.get("flame.shape") {

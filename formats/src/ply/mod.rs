@@ -25,7 +25,7 @@ mod write;
 use std::{borrow::Cow, io::Write};
 
 pub use header::{Element, Encoding, Header, MAX_HEADER_BYTES, Property, PropertyType};
-pub use rgb_avatar::driver_names as rgb_avatar_driver_names;
+pub use rgb_avatar::{driver as rgb_avatar_driver, driver_names as rgb_avatar_driver_names};
 pub use splats::SURFEL_LOG_SCALE;
 pub use table::{Column, List, Ply, Table};
 

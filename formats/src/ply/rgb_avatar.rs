@@ -49,8 +49,8 @@ pub fn driver_names(count: usize) -> Vec<String> {
     }
 }
 
-/// Range and rest value of a driver: 6D rotations rest at the first two rows of the identity.
-fn driver(name: &str) -> Driver {
+/// Range and rest value of one of [`driver_names`]: 6D rotations rest at the first two rows of the identity.
+pub fn driver(name: &str) -> Driver {
     let (min, max) = match name {
         n if n.starts_with("flame.expression.") => (-3.0, 3.0),
         n if n.starts_with("flame.eyelids.") => (0.0, 1.0),

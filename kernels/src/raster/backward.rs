@@ -20,15 +20,15 @@ const CHUNK: usize = 2048;
 pub struct Forward {
     /// The picture.
     pub image: Image,
-    view: View,
+    pub(super) view: View,
     background: [f32; 3],
     /// Splats that can be seen, in depth order.
-    splats: Vec<Drawn>,
+    pub(super) splats: Vec<Drawn>,
     /// Their normals in camera coordinates; empty unless asked for.
     normals: Vec<[f32; 3]>,
-    tiles: Tiles,
+    pub(super) tiles: Tiles,
     /// Per pixel, one more than the position in its tile's list of the last splat blended.
-    last: Vec<f32>,
+    pub(super) last: Vec<f32>,
     /// Light that passes each pixel: `1 − alpha`, before rounding takes its digits.
     transmittance: Vec<f32>,
 }

@@ -18,7 +18,15 @@ use crate::{Error, Result, body::Body, puppet::head_translation};
 /// # Errors
 /// Folders that cannot be read.
 pub fn files(folder: &Path) -> Result<[Vec<PathBuf>; 2]> {
-    Ok([list(&folder.join("images"), &["png", "jpg", "jpeg", "webp"])?, list(&folder.join("checkpoint"), &["frame"])?])
+    Ok([pictures(&folder.join("images"))?, list(&folder.join("checkpoint"), &["frame"])?])
+}
+
+/// The pictures of a folder, in the order of their names; none when it is not there.
+///
+/// # Errors
+/// Folders that cannot be read.
+pub fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
+    list(folder, &["png", "jpg", "jpeg", "webp"])
 }
 
 fn list(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
@@ -43,7 +51,7 @@ fn list(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
 pub struct Checkpoint {
     /// Rows of `opencv.R`: x right, y down, z forward from the head at rest. Files that lack it have none here; [`pose`] knows their other form.
     pub rotation: Option<[[f64; 3]; 3]>,
-    /// `opencv.K`: focal lengths and principal point, pixels.
+    /// `opencv.K`, or what `camera.fl` and `camera.pp` say: focal lengths and principal point, pixels.
     pub intrinsics: Option<[f64; 4]>,
     /// `img_size`: height, width.
     pub size: Option<[i64; 2]>,
@@ -62,10 +70,18 @@ pub fn checkpoint(path: &Path) -> Result<Checkpoint> {
     let arrays: Arrays = read_arrays(&Source::open(path)?, &Limits::default())
         .map_err(|e| Error::usage(format!("{}: {e}", path.display())))?;
     let numbers = |name: &str, count: usize| arrays.get(name).map(|a| a.to_f64()).filter(|v| v.len() == count);
+    let size = numbers("img_size", 2).map(|s| [s[0] as i64, s[1] as i64]);
+    // files without `opencv.K`: halves of the shorter side, the principal point from the middle to the left and up
+    let from_halves = || {
+        let (focal, point, [height, width]) = (numbers("camera.fl", 1)?, numbers("camera.pp", 2)?, size?);
+        let half = 0.5 * width.min(height) as f64;
+        let middle = [0.5 * width as f64, 0.5 * height as f64];
+        Some([focal[0] * half, focal[0] * half, middle[0] - point[0] * half, middle[1] - point[1] * half])
+    };
     Ok(Checkpoint {
         rotation: numbers("opencv.R", 9).map(|m| std::array::from_fn(|r| std::array::from_fn(|c| m[3 * r + c]))),
-        intrinsics: numbers("opencv.K", 9).map(|k| [k[0], k[4], k[2], k[5]]),
-        size: numbers("img_size", 2).map(|s| [s[0] as i64, s[1] as i64]),
+        intrinsics: numbers("opencv.K", 9).map(|k| [k[0], k[4], k[2], k[5]]).or_else(from_halves),
+        size,
         missing: NEEDED.into_iter().filter(|name| arrays.get(name).is_none()).collect(),
     })
 }

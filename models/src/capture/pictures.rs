@@ -20,7 +20,7 @@ use rayon::prelude::*;
 pub use crate::picture::Rgb8;
 use crate::{
     Error, Result,
-    picture::{decode_mask8, decode_rgb8},
+    picture::{decode_mask8, decode_rgb8, decode_straight8},
 };
 
 /// Threads that decode ahead: eight of them read 550 × 802 PNGs faster than any training consumes them.
@@ -71,6 +71,14 @@ impl Pictures {
     /// bytes of decoded pictures are kept.
     pub fn new(views: Vec<View>, background: [f32; 3], budget: u64) -> Self {
         Self::with_decoder(views, background, budget, decode)
+    }
+
+    /// The same with straight colours, not over any background, and their alpha as mask: what is behind them changes from step to step. A
+    /// picture without alpha is refused, whatever mask its view names.
+    pub fn straight(mut views: Vec<View>, budget: u64) -> Self {
+        // the mask lies in the picture itself, and counts when bytes are
+        views.iter_mut().for_each(|view| view.mask.clone_from(&view.image));
+        Self::with_decoder(views, [0.0; 3], budget, decode_straight)
     }
 
     fn with_decoder(views: Vec<View>, background: [f32; 3], budget: u64, decode: Decode) -> Self {
@@ -308,15 +316,7 @@ fn decode(view: &View, background: [f32; 3]) -> Result<Rgb8> {
         return Err(Error::usage(format!("view `{}` names no picture", view.camera.name)));
     };
     let mut picture = decode_rgb8(path, &read(path, &limits)?, background, &limits)?;
-    let camera = [view.camera.width as usize, view.camera.height as usize];
-    let check = |path: &Path, [width, height]: [usize; 2]| {
-        if [width, height] == camera {
-            return Ok(());
-        }
-        let message = format!("{width} × {height} pixels, {} × {} by its camera", camera[0], camera[1]);
-        let source = gav_formats::Error::format("picture", "SIZE", 0, message);
-        Err(Error::Picture { path: path.to_owned(), source })
-    };
+    let check = |path, size| check_size(view, path, size);
     check(path, [picture.width, picture.height])?;
     if let Some(path) = view.mask.as_ref().filter(|path| path.is_file()) {
         let (width, height, mask) = decode_mask8(path, &read(path, &limits)?, &limits)?;
@@ -324,6 +324,30 @@ fn decode(view: &View, background: [f32; 3]) -> Result<Rgb8> {
         picture.mask = Some(mask);
     }
     Ok(picture)
+}
+
+/// As [`decode`], for [`Pictures::straight`].
+fn decode_straight(view: &View, _: [f32; 3]) -> Result<Rgb8> {
+    let limits = Limits::default();
+    let Some(path) = &view.image else {
+        return Err(Error::usage(format!("view `{}` names no picture", view.camera.name)));
+    };
+    let picture = decode_straight8(path, &read(path, &limits)?, &limits)?;
+    check_size(view, path, [picture.width, picture.height])?;
+    if picture.mask.is_none() {
+        return Err(refused(view, "NO_MATTE", "no alpha says what of it is background".to_owned()));
+    }
+    Ok(picture)
+}
+
+fn check_size(view: &View, path: &Path, [width, height]: [usize; 2]) -> Result<()> {
+    let camera = [view.camera.width as usize, view.camera.height as usize];
+    if [width, height] == camera {
+        return Ok(());
+    }
+    let message = format!("{width} × {height} pixels, {} × {} by its camera", camera[0], camera[1]);
+    let source = gav_formats::Error::format("picture", "SIZE", 0, message);
+    Err(Error::Picture { path: path.to_owned(), source })
 }
 
 /// All bytes of a picture.

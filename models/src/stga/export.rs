@@ -86,7 +86,8 @@ fn describe(avatar: &mut Avatar, data: &Dataset, checkpoint: &Checkpoint, option
     meta.extra.insert("training".to_owned(), training);
 }
 
-fn embed(avatar: &mut Avatar, body: &Body<f32>, licence: Option<&str>) -> Template {
+/// The reference to a template, which the avatar holds itself where its licence is known.
+pub(crate) fn embed(avatar: &mut Avatar, body: &Body<f32>, licence: Option<&str>) -> Template {
     let mut template = body.template();
     if let Some(licence) = licence {
         licence.clone_into(&mut template.licence);
@@ -98,7 +99,7 @@ fn embed(avatar: &mut Avatar, body: &Body<f32>, licence: Option<&str>) -> Templa
     template
 }
 
-fn track(target: String, width: usize, ticks: &[u32], values: Vec<f32>) -> Track {
+pub(crate) fn track(target: String, width: usize, ticks: &[u32], values: Vec<f32>) -> Track {
     Track { target, width: width as u32, interpolation: Interpolation::Linear, ticks: ticks.to_vec(), values }
 }
 

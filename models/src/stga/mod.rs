@@ -14,7 +14,7 @@
 //! | one training step | [`Engine`]: [`CpuEngine`] |
 //! | cloning, splitting and pruning | [`density`] |
 //! | everything in order, with checkpoints | [`Trainer`] |
-//! | the result | [`export`] |
+//! | the result | [`avatar`] |
 //!
 //! What the published program of STGA does and its description does not, and the other way round, is decided by [`Options`].
 
@@ -40,6 +40,7 @@ pub use data::{DataOptions, Dataset, Motion, Tracked, TrainView};
 pub use device::DeviceEngine;
 pub use engine::{Engine, LossRules, Rates, StepReport};
 pub use export::{CLIP, ExportOptions, avatar, rest_pose};
+pub(crate) use export::{embed, track};
 pub use options::{Freeze, Method, Options, Stage};
 pub use state::{NewList, Plan, Row, SPLAT_TENSORS, State, Statistics, Survey, Tables, Tensor, widths};
 pub use train::{Advance, Evaluation, Trainer};
