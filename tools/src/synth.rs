@@ -35,10 +35,12 @@ Examples:
   gav synth head -o small --cameras 4 --frames 12 --size 128 --detail 0.2
   gav synth head -o hard --noise 1.5 --seed 7                  tracked parameters that are off by about 1.5 mm
   gav synth head -o ict --geometry ict_head.npz                another mesh, with 57 expressions
+  gav synth body -o person                                     a person who walks and waves, 60 time steps, 512 × 768 pixels
   gav data check capture --overlay mesh.png                    the tracked mesh over the pictures
 
-The folder has the layout of VHAP and GaussianAvatars: images, fg_masks, flame_param, transforms_train.json (all cameras but the front one),
-transforms_val.json (the front camera) and transforms_test.json (the last time steps), and the template of the parameters in template.npz.
+The folder has pictures in images and fg_masks, and cameras in transforms_train.json (all but the front one), transforms_val.json (the front
+camera) and transforms_test.json (the last time steps). A head has the layout of VHAP and GaussianAvatars, with flame_param and the template of
+these parameters in template.npz; a body has that of STGA, with posed meshes in meshes.
 Pictures that are there already are kept, so a capture that was interrupted is continued by the same command.
 
 Exit codes:
@@ -46,7 +48,7 @@ Exit codes:
   1  some picture could not be written
   2  the command line asks for something impossible; nothing was done";
 
-/// Make captures with known truth: pictures of a head that moves, cameras, masks, tracked parameters
+/// Make captures with known truth: pictures of a head or a person that moves, cameras, masks, tracked parameters or meshes
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -58,39 +60,61 @@ pub(crate) struct Arguments {
 enum What {
     /// A head that speaks, frowns and looks around, with hair, lashes, teeth, and wrinkles that its mesh does not have
     #[command(after_help = EXAMPLES)]
-    Head(Capture),
+    Head(Head),
+    /// A dressed person who walks in place, waves and turns, with folds in the cloth that its mesh does not have
+    #[command(after_help = EXAMPLES)]
+    Body(Person),
 }
 
+#[derive(Args)]
+struct Head {
+    #[command(flatten)]
+    capture: Capture,
+    /// Take mesh and expressions from a file: arrays of the ICT Face Model Light (`v_template`, `f`, `expression_dirs` …) in a NumPy archive
+    #[arg(long, value_name = "FILE")]
+    geometry: Option<PathBuf>,
+    /// Time steps, those for tests included
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=99_999))]
+    frames: u32,
+    /// Width and height of the pictures, or one number for square ones
+    #[arg(long, value_name = "SIZE", default_value = "550x802")]
+    size: Size,
+    /// Error of the tracked parameters, about so many millimetres on the mesh; the pictures show the truth
+    #[arg(long, value_name = "MM", default_value_t = 0.0)]
+    noise: f64,
+}
+
+#[derive(Args)]
+struct Person {
+    #[command(flatten)]
+    capture: Capture,
+    /// Time steps, those for tests included
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=9_999))]
+    frames: u32,
+    /// Width and height of the pictures, or one number for square ones
+    #[arg(long, value_name = "SIZE", default_value = "512x768")]
+    size: Size,
+}
+
+/// What heads and bodies share.
 #[derive(Args)]
 struct Capture {
     /// Folder of the capture
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Take mesh and expressions from a file: arrays of the ICT Face Model Light (`v_template`, `f`, `expression_dirs` …) in a NumPy archive
-    #[arg(long, value_name = "FILE")]
-    geometry: Option<PathBuf>,
     /// Cameras; number 8, or the last of fewer, stands in front and is kept from training
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100))]
     cameras: u32,
-    /// Time steps, those for tests included
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=99_999))]
-    frames: u32,
     /// Time steps at the end that are kept from training [default: a fifth]
     #[arg(long, value_name = "N")]
     test_frames: Option<u32>,
-    /// Width and height of the pictures, or one number for square ones
-    #[arg(long, value_name = "SIZE", default_value = "550x802")]
-    size: Size,
     /// Splats of the truth: 1 for 300,000, 0.1 for a tenth of them
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     detail: f64,
-    /// Error of the tracked parameters, about so many millimetres on the mesh; the pictures show the truth
-    #[arg(long, value_name = "MM", default_value_t = 0.0)]
-    noise: f64,
     /// Draw pictures so many times as large and average them
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
     supersample: u32,
-    /// Decides who is seen and how the head moves; the same seed gives the same bytes
+    /// Decides who is seen and how it moves; the same seed gives the same bytes
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Time steps drawn at the same time [default: one per processor]
@@ -109,37 +133,47 @@ struct Capture {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let What::Head(capture) = &arguments.what;
-    let size = match capture.size {
-        Size::Exactly(size) => size,
-        Size::Longest(side) => [side; 2],
-    };
-    let test_frames = capture.test_frames.unwrap_or(capture.frames / 5) as usize;
-    let options = Options {
+    match &arguments.what {
+        What::Head(head) => {
+            let capture = &head.capture;
+            let options = Options { noise: head.noise, ..options(capture, head.frames, head.size) };
+            let synth = match &head.geometry {
+                Some(file) => Synth::ict(&options, file).map_err(|e| match e {
+                    Error::File(gav_formats::Error::Usage(_)) => usage("head", e),
+                    other => Failure::of(Some(file), &other).into(),
+                })?,
+                None => Synth::head(&options).map_err(|e| usage("head", e))?,
+            };
+            make(capture, &synth)
+        }
+        What::Body(person) => {
+            let options = options(&person.capture, person.frames, person.size);
+            make(&person.capture, &Synth::body(&options).map_err(|e| usage("body", e))?)
+        }
+    }
+}
+
+fn options(capture: &Capture, frames: u32, size: Size) -> Options {
+    Options {
         cameras: capture.cameras as usize,
-        frames: capture.frames as usize,
-        test_frames,
-        size,
+        frames: frames as usize,
+        test_frames: capture.test_frames.unwrap_or(frames / 5) as usize,
+        size: match size {
+            Size::Exactly(size) => size,
+            Size::Longest(side) => [side; 2],
+        },
         detail: capture.detail,
-        noise: capture.noise,
+        noise: 0.0,
         supersample: capture.supersample,
         seed: capture.seed,
-    };
-    let synth = match &capture.geometry {
-        Some(file) => Synth::ict(&options, file).map_err(|e| match e {
-            Error::File(gav_formats::Error::Usage(_)) => usage(e),
-            other => Failure::of(Some(file), &other).into(),
-        })?,
-        None => Synth::head(&options).map_err(usage)?,
-    };
-    make(capture, &synth)
+    }
 }
 
 /// What the options ask for is at fault, unless a file is.
-fn usage(error: Error) -> anyhow::Error {
+fn usage(what: &str, error: Error) -> anyhow::Error {
     match error {
         Error::File(gav_formats::Error::Usage(text)) => {
-            refuse(text, "`gav synth head --help` says what can be asked for")
+            refuse(text, format!("`gav synth {what} --help` says what can be asked for"))
         }
         other => Failure::of(None, &other).into(),
     }
@@ -154,7 +188,7 @@ fn make(capture: &Capture, synth: &Synth) -> Result<ExitCode> {
         fs::create_dir_all(&path).map_err(|e| Failure::at(&path, &gav_formats::Error::io(&path, e)))?;
     }
     let steps: Vec<(usize, PathBuf)> =
-        (0..synth.moments().len()).map(|step| (step, PathBuf::from(format!("time step {step}")))).collect();
+        (0..synth.options().frames).map(|step| (step, PathBuf::from(format!("time step {step}")))).collect();
     let jobs = capture.jobs.map_or_else(processors, usize::from).min(steps.len());
     let bars = Bars::new(steps.len(), jobs, capture.quiet || capture.json);
     let mut report = Report::new(capture.json, capture.quiet);

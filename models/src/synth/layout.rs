@@ -4,6 +4,7 @@ use std::path::Path;
 
 use gav_formats::{
     Camera,
+    cameras::View,
     npy::{NpyArray, write_npz},
     sink::write_file_renamed,
     synthetic::head::shape::V,
@@ -12,7 +13,10 @@ use gav_kernels::orbit::look_at;
 use serde_json::{Value, json};
 
 use super::{Moment, Options};
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    capture::{Split, convert::stga_frame},
+};
 
 /// The front camera, on which new views are judged.
 pub const FRONT: usize = 8;
@@ -60,6 +64,39 @@ pub(super) fn cameras(options: &Options, aim: &Aim) -> Vec<Camera> {
         .collect()
 }
 
+/// Cameras all around the subject at several heights, the front one as [`FRONT`] or the last.
+pub(super) fn ring(options: &Options, aim: &Aim) -> Vec<Camera> {
+    let count = options.cameras;
+    let front = FRONT.min(count - 1);
+    let [width, height] = options.size;
+    let focal = aim.distance / aim.height * f64::from(height).min(1.5 * f64::from(width));
+    (0..count)
+        .map(|index| {
+            let place = (index + count - front) % count;
+            let azimuth = 360.0 * place as f64 / count as f64;
+            let elevation = [3.0, 16.0, -4.0, 24.0][place % 4];
+            let (s, c) = azimuth.to_radians().sin_cos();
+            let (up, level) = f64::to_radians(elevation).sin_cos();
+            let center: V = std::array::from_fn(|k| aim.target[k] + aim.distance * [s * level, up, c * level][k]);
+            Camera {
+                name: format!("camera {index}"),
+                ..look_at(center, aim.target, [0.0, 1.0, 0.0], focal, width, height)
+            }
+        })
+        .collect()
+}
+
+/// What the view of a time step by a camera is for; one camera alone is trained on.
+pub(super) fn split(options: &Options, step: usize, camera: usize) -> Split {
+    if step >= options.frames - options.test_frames {
+        Split::Test
+    } else if options.cameras > 1 && camera == FRONT.min(options.cameras - 1) {
+        Split::Val
+    } else {
+        Split::Train
+    }
+}
+
 /// World from camera in the axes of OpenGL, rows.
 fn transform_matrix(camera: &Camera) -> [[f64; 4]; 4] {
     let m = &camera.camera_from_world;
@@ -101,10 +138,6 @@ fn frame(step: usize, index: usize, camera: &Camera) -> Value {
 
 /// The camera files of all splits, by name.
 pub(super) fn camera_files(options: &Options, cameras: &[Camera]) -> Vec<(&'static str, Value)> {
-    let training = options.frames - options.test_frames;
-    let front = FRONT.min(cameras.len() - 1);
-    // one camera alone is trained on
-    let is_val = |camera: usize| cameras.len() > 1 && camera == front;
     let file = |wanted: &dyn Fn(usize, usize) -> bool| {
         let mut frames = Vec::new();
         for step in 0..options.frames {
@@ -137,9 +170,9 @@ pub(super) fn camera_files(options: &Options, cameras: &[Camera]) -> Vec<(&'stat
     };
     vec![
         ("transforms.json", file(&|_, _| true)),
-        ("transforms_train.json", file(&|step, camera| step < training && !is_val(camera))),
-        ("transforms_val.json", file(&|step, camera| step < training && is_val(camera))),
-        ("transforms_test.json", file(&|step, _| step >= training)),
+        ("transforms_train.json", file(&|step, camera| split(options, step, camera) == Split::Train)),
+        ("transforms_val.json", file(&|step, camera| split(options, step, camera) == Split::Val)),
+        ("transforms_test.json", file(&|step, camera| split(options, step, camera) == Split::Test)),
     ]
 }
 
@@ -165,15 +198,42 @@ pub(super) fn flame_file(shape: &[f32], moment: &Moment) -> Result<Vec<u8>> {
     Ok(write_npz(&arrays)?)
 }
 
-/// Writes everything but the pictures.
-pub(super) fn write(folder: &Path, options: &Options, cameras: &[Camera], files: &[(String, Vec<u8>)]) -> Result<()> {
+/// The camera files of STGA, by name.
+pub(super) fn stga_files(options: &Options, cameras: &[Camera]) -> Vec<(&'static str, Value)> {
+    let frames = |wanted: Split| {
+        let all = (0..options.frames).flat_map(|step| cameras.iter().enumerate().map(move |(index, _)| (step, index)));
+        let of_split = all.filter(|(step, index)| split(options, *step, *index) == wanted);
+        let frames: Vec<Value> = of_split
+            .map(|(step, index)| {
+                let view = View {
+                    camera: cameras[index].clone(),
+                    image: None,
+                    mask: None,
+                    parameters: None,
+                    timestep: Some(step as u32),
+                    camera_index: Some(index as u32),
+                };
+                stga_frame(&view, step as u32, &picture_path(step, index), Some(&mask_path(step, index)))
+            })
+            .collect();
+        json!({ "frames": frames })
+    };
+    vec![
+        ("transforms_train.json", frames(Split::Train)),
+        ("transforms_val.json", frames(Split::Val)),
+        ("transforms_test.json", frames(Split::Test)),
+    ]
+}
+
+/// Writes everything but the pictures: the camera files last.
+pub(super) fn write(folder: &Path, files: &[(String, Vec<u8>)], cameras: Vec<(&'static str, Value)>) -> Result<()> {
     let put = |name: &str, bytes: &[u8]| {
         write_file_renamed(&folder.join(name), |sink| sink.write_all(bytes).map_err(gav_formats::Error::from))
     };
     for (name, bytes) in files {
         put(name, bytes)?;
     }
-    for (name, json) in camera_files(options, cameras) {
+    for (name, json) in cameras {
         let text = serde_json::to_vec(&json).map_err(|e| Error::usage(format!("{name}: {e}")))?;
         put(name, &text)?;
     }

@@ -1,12 +1,14 @@
-//! Captures with known truth, made of formulas: a head that speaks, frowns and looks around before several cameras.
+//! Captures with known truth, made of formulas: a head that speaks, frowns and looks around before several cameras, or a person who walks.
 //!
 //! The template (`grid`, `face`, `template`) is a mesh of about 5,000 vertices under FLAME's parameter names, with expressions and a jaw. What is
 //! drawn is not that mesh: hundreds of thousands of small splats (`paint`) follow its triangles (`bind`), with pores, hair and lashes that
 //! stand off it, teeth behind its lips, folds that only expressions raise (`wrinkles`), gloss that depends on the view, and light that stays
 //! in the room (`truth`). `ict` is another head, from a file. `motion` is the performance, `layout` the files.
+//! `figure` is a whole person, whose capture has STGA's layout: posed meshes instead of parameters.
 
 mod bind;
 mod face;
+mod figure;
 mod grid;
 mod ict;
 mod ict_hair;
@@ -27,7 +29,7 @@ use serde_json::json;
 use crate::{
     Error, Result,
     body::{Body, Parameters, Parts, Rotation},
-    capture::TEMPLATE_LICENCE_FILE,
+    capture::{TEMPLATE_LICENCE_FILE, stga},
 };
 
 pub use layout::{FRONT, mask_path, picture_path};
@@ -87,7 +89,14 @@ pub struct Synth {
     shape: Vec<f32>,
     /// Names of the expressions.
     expressions: Vec<String>,
-    moments: Vec<Moment>,
+    performance: Performance,
+}
+
+/// What is done in each time step.
+#[derive(Debug)]
+enum Performance {
+    Head(Vec<Moment>),
+    Body(Vec<figure::Stride>),
 }
 
 impl Synth {
@@ -102,7 +111,32 @@ impl Synth {
         let points = paint::head(&grid, splats(options), options.seed);
         let names = face::EXPRESSIONS.iter().map(|(name, _)| (*name).to_owned()).collect();
         let aim = layout::Aim { target: [0.0, -0.032, 0.0], distance: 1.0, height: 0.40, side: 62.0 };
-        Self::new(options, parts, names, &points, &aim)
+        Self::face(options, parts, names, &points, &aim)
+    }
+
+    /// A dressed person who walks, waves and turns. [`Options::noise`] does nothing here: meshes are written, not parameters.
+    ///
+    /// # Errors
+    /// As [`Synth::head`].
+    pub fn body(options: &Options) -> Result<Self> {
+        check(options)?;
+        let person = figure::Figure::new();
+        let parts = person.parts();
+        let body = Body::new(&parts)?;
+        let training = options.frames - options.test_frames;
+        let strides = figure::performance(&body, training, options.test_frames, options.seed);
+        let aim = layout::Aim { target: [0.0, 0.90, 0.0], distance: 3.4, height: 2.15, side: 180.0 };
+        let points = person.points(splats(options), options.seed);
+        Ok(Self {
+            truth: Truth::new(rest(&parts), parts.faces.clone(), &points, &figure::crease_sizes()),
+            body,
+            shape: Vec::new(),
+            expressions: Vec::new(),
+            cameras: layout::ring(options, &aim),
+            performance: Performance::Body(strides),
+            parts,
+            options: options.clone(),
+        })
     }
 
     /// A head whose mesh and expressions come from a file in the layout of `ict_head.npz`: arrays of the ICT Face Model Light. Its jaw and
@@ -115,25 +149,29 @@ impl Synth {
         let head = ict::Ict::read(file)?;
         let points = head.points(splats(options), options.seed);
         let aim = layout::Aim { target: [0.0, -0.012, 0.01], distance: 1.0, height: 0.40, side: 62.0 };
-        Self::new(options, head.parts, head.names, &points, &aim)
+        Self::face(options, head.parts, head.names, &points, &aim)
     }
 
-    fn new(
+    fn face(
         options: &Options,
         parts: Parts<f32>,
         expressions: Vec<String>,
         points: &[truth::Point],
         aim: &layout::Aim,
     ) -> Result<Self> {
-        let rest = parts.vertices.iter().map(|v| v.map(f64::from)).collect();
         let mut random = Random::new(options.seed.wrapping_add(4_711));
         let training = options.frames - options.test_frames;
         Ok(Self {
-            truth: Truth::new(rest, parts.faces.clone(), points),
+            truth: Truth::new(rest(&parts), parts.faces.clone(), points, &wrinkles::sizes()),
             body: Body::new(&parts)?,
             shape: (0..parts.identity_columns).map(|_| (VARIETY * random.bell()) as f32).collect(),
             cameras: layout::cameras(options, aim),
-            moments: motion::performance(&expressions, training, options.test_frames, options.seed),
+            performance: Performance::Head(motion::performance(
+                &expressions,
+                training,
+                options.test_frames,
+                options.seed,
+            )),
             parts,
             expressions,
             options: options.clone(),
@@ -145,8 +183,8 @@ impl Synth {
         &self.options
     }
 
-    /// The template whose parameters are tracked.
-    pub fn body(&self) -> &Body<f32> {
+    /// The mesh with its joints, of a head the template whose parameters are tracked.
+    pub fn template(&self) -> &Body<f32> {
         &self.body
     }
 
@@ -160,13 +198,27 @@ impl Synth {
         &self.cameras
     }
 
-    /// The true parameters of all time steps.
+    /// The true parameters of all time steps of a head; a body has none.
     pub fn moments(&self) -> &[Moment] {
-        &self.moments
+        match &self.performance {
+            Performance::Head(moments) => moments,
+            Performance::Body(_) => &[],
+        }
     }
 
-    /// The template, posed as a moment says.
-    pub fn mesh(&self, moment: &Moment) -> Vec<[f32; 3]> {
+    /// Posed vertices of a time step, metres.
+    ///
+    /// # Panics
+    /// When there is no such time step.
+    pub fn mesh(&self, step: usize) -> Vec<[f32; 3]> {
+        match &self.performance {
+            Performance::Head(moments) => self.face_at(&moments[step]),
+            Performance::Body(strides) => self.body.pose(&strides[step].parameters).vertices,
+        }
+    }
+
+    /// The template of a head, posed as a moment says.
+    fn face_at(&self, moment: &Moment) -> Vec<[f32; 3]> {
         let turn = Rotation::AxisAngle;
         let eyes = moment.eyes;
         let rotations =
@@ -186,8 +238,13 @@ impl Synth {
     /// # Panics
     /// When there is no such time step.
     pub fn pose(&self, step: usize) -> PosedTruth {
-        let moment = &self.moments[step];
-        self.truth.pose(&self.mesh(moment), &wrinkles::strengths(&self.expressions, &moment.expression))
+        let mesh = self.mesh(step);
+        match &self.performance {
+            Performance::Head(moments) => {
+                self.truth.pose(&mesh, &wrinkles::strengths(&self.expressions, &moments[step].expression))
+            }
+            Performance::Body(strides) => self.truth.pose(&mesh, &strides[step].folds),
+        }
     }
 
     /// The picture that a camera takes of it over white, with its coverage.
@@ -198,15 +255,25 @@ impl Synth {
         self.truth.draw(posed, &self.cameras[camera], self.options.supersample)
     }
 
-    /// Writes what lies beside the pictures into a folder: cameras and splits, tracked parameters, `template.npz`, and `synth.json`, which
-    /// says how the capture was made.
+    /// Writes what lies beside the pictures into a folder: cameras and splits, tracked parameters with `template.npz` or meshes, and
+    /// `synth.json`, which says how the capture was made.
     ///
     /// # Errors
     /// Files that cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
+        let moments = match &self.performance {
+            Performance::Head(moments) => moments,
+            Performance::Body(strides) => {
+                let name = |step| stga::mesh_path(Path::new(""), step as u32).display().to_string();
+                let mesh = |step| (name(step), stga::mesh_json(&self.mesh(step), self.body.faces()));
+                let mut files: Vec<(String, Vec<u8>)> = (0..strides.len()).map(mesh).collect();
+                files.push(("synth.json".to_owned(), self.recipe().into_bytes()));
+                return layout::write(folder, &files, layout::stga_files(&self.options, &self.cameras));
+            }
+        };
         let mut random = Random::new(self.options.seed.wrapping_add(31_337));
         let mut files = Vec::new();
-        for (step, moment) in self.moments.iter().enumerate() {
+        for (step, moment) in moments.iter().enumerate() {
             let tracked = moment.disturbed(self.options.noise, &mut random);
             files.push((layout::flame_name(step), layout::flame_file(&self.shape, &tracked)?));
         }
@@ -216,7 +283,7 @@ impl Synth {
         files.push((TEMPLATE_LICENCE_FILE.to_owned(), format!("{}\n", self.parts.licence).into_bytes()));
         files.push(("template.npz".to_owned(), write_npz(&template::archive(&self.parts, &self.expressions))?));
         files.push(("synth.json".to_owned(), self.recipe().into_bytes()));
-        layout::write(folder, &self.options, &self.cameras, &files)
+        layout::write(folder, &files, layout::camera_files(&self.options, &self.cameras))
     }
 
     /// The options as JSON: the same text gives the same capture.
@@ -233,6 +300,10 @@ impl Synth {
 
 /// Most splats, as a multiple of the full detail.
 const MAX_DETAIL: f64 = 4.0;
+
+fn rest(parts: &Parts<f32>) -> Vec<[f64; 3]> {
+    parts.vertices.iter().map(|v| v.map(f64::from)).collect()
+}
 
 fn splats(options: &Options) -> usize {
     (SPLATS * options.detail) as usize

@@ -74,14 +74,14 @@ pub(super) fn head(grid: &Grid, count: usize, seed: u64) -> Vec<Point> {
 }
 
 /// What distinguishes the colours of two people, as factors.
-struct Tints {
+pub(super) struct Tints {
     skin: V,
     hair: V,
     shirt: V,
 }
 
 impl Tints {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed.wrapping_add(2_718));
         // melanin takes blue before red
         let (skin, hair, red) = (random.range(0.5, 1.08), random.range(0.35, 1.5), random.range(0.85, 1.25));
@@ -91,6 +91,11 @@ impl Tints {
             shirt: [0; 3].map(|_| random.range(0.4, 2.0)),
         }
     }
+
+    /// Of skin.
+    pub(super) fn skin(&self) -> V {
+        self.skin
+    }
 }
 
 pub(super) fn metric(anchor: Anchor) -> Anchor {
@@ -98,7 +103,7 @@ pub(super) fn metric(anchor: Anchor) -> Anchor {
     Anchor { height: anchor.height * metres, rest: anchor.rest.map(|v| v * metres), ..anchor }
 }
 
-fn point(dab: &Dab, anchor: Anchor, tints: &Tints) -> Point {
+pub(super) fn point(dab: &Dab, anchor: Anchor, tints: &Tints) -> Point {
     let disc = dab.sigma[0] == dab.sigma[1] && dab.part != Part::Hair;
     let skin = disc && dab.part == Part::Skin;
     let mut folds = Vec::new();

@@ -8,10 +8,7 @@ use gav_formats::{
 };
 use gav_kernels::raster::{self, Color, Image, Scene, Settings, Shape};
 
-use super::{
-    bind::{Anchor, blend, carriers, vertex_normals},
-    wrinkles::FOLDS,
-};
+use super::bind::{Anchor, blend, carriers, vertex_normals};
 use gav_formats::synthetic::head::shape::{V, add, cross, dot, length, scale, sub, unit};
 
 /// Share of the light that stays in the room when the head turns; the rest is soft light from all around.
@@ -67,6 +64,8 @@ pub struct Truth {
     rest: Vec<V>,
     faces: Vec<[u32; 3]>,
     points: Vec<Small>,
+    /// Displacement of each set of folds, metres.
+    folds: Vec<f32>,
     opacity_logits: Vec<f32>,
 }
 
@@ -99,8 +98,8 @@ fn single(v: V) -> [f32; 3] {
 }
 
 impl Truth {
-    /// Splats over a mesh at rest, metres.
-    pub(super) fn new(rest: Vec<V>, faces: Vec<[u32; 3]>, points: &[Point]) -> Self {
+    /// Splats over a mesh at rest, metres; `sizes` are the displacements of the sets of folds in centimetres.
+    pub(super) fn new(rest: Vec<V>, faces: Vec<[u32; 3]>, points: &[Point], sizes: &[f64]) -> Self {
         let normals = vertex_normals(&rest, &faces);
         let small = |point: &Point| {
             let face = faces[point.anchor.face as usize];
@@ -127,6 +126,7 @@ impl Truth {
         };
         Self {
             points: points.iter().map(small).collect(),
+            folds: sizes.iter().map(|size| (0.01 * size) as f32).collect(),
             opacity_logits: points.iter().map(|p| logit_from_opacity(p.opacity as f32)).collect(),
             rest,
             faces,
@@ -185,7 +185,7 @@ impl Truth {
                     let slope = turn(slope);
                     // a surface sunk by d has the normal n + ∇d
                     (0..3).for_each(|k| normal[k] += strength * slope[k]);
-                    sunk += strength * depth * (FOLDS[usize::from(set)].size * 0.01) as f32;
+                    sunk += strength * depth * self.folds[usize::from(set)];
                     shade *= 1.0 - SHADE_OF_FOLDS * strength * depth;
                 }
             }

@@ -35,7 +35,7 @@ pub(super) const FOLDS: [Folds; 9] = [
 ];
 
 /// A groove of half width `width`: 1 in the middle.
-fn groove(distance: f64, width: f64) -> f64 {
+pub(super) fn groove(distance: f64, width: f64) -> f64 {
     let t = distance / width;
     1.0 / (1.0 + t * t * (1.0 + t * t))
 }
@@ -134,6 +134,11 @@ pub(super) fn at(folds: &Folds, p: V, n: V) -> Option<(f64, V)> {
     let off = n[0] * slope[0] + n[1] * slope[1] + n[2] * slope[2];
     let slope = sub(slope, scale(n, off));
     (depth > 0.01 || length(slope) > 0.05).then_some((depth, slope))
+}
+
+/// Displacement of each set, cm.
+pub(super) fn sizes() -> Vec<f64> {
+    FOLDS.iter().map(|set| set.size).collect()
 }
 
 /// Strength of each set of folds.

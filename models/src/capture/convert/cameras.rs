@@ -44,7 +44,7 @@ pub(super) fn angle(size: u32, focal: f64) -> f64 {
 }
 
 /// A frame of STGA.
-pub(super) fn stga_frame(view: &View, keyframe: u32, picture: &str, mask: Option<&str>) -> Value {
+pub(crate) fn stga_frame(view: &View, keyframe: u32, picture: &str, mask: Option<&str>) -> Value {
     let camera = &view.camera;
     let ([fx, fy], [cx, cy]) = (camera.focal, camera.principal);
     let mut frame = json!({

@@ -27,6 +27,8 @@ use gav_formats::{
     sink::{write_file_atomically, write_file_renamed},
 };
 
+pub(crate) use cameras::stga_frame;
+
 use super::{Capture, Layout, SelectionOptions, Split, insta, parameters};
 use crate::{Error, Result, body::Body};
 
