@@ -37,8 +37,8 @@ const SMALL: [&str; 13] = [
 /// Contents of all files by their path.
 fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut out = BTreeMap::new();
-    for part in ["", "images", "fg_masks", "flame_param"] {
-        for entry in fs::read_dir(folder.join(part)).unwrap() {
+    for part in ["", "images", "fg_masks", "flame_param", "meshes"] {
+        for entry in fs::read_dir(folder.join(part)).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_file() {
                 out.insert(path.strip_prefix(folder).unwrap().display().to_string(), fs::read(&path).unwrap());
@@ -100,4 +100,25 @@ fn captures_are_sound_repeatable_and_continued() {
     assert!(gav(folder, 2, &[&SMALL[..], &["mine"]].concat()).contains("no capture"));
     let text = gav(folder, 2, &["synth", "head", "-o", "c", "--frames", "4", "--test-frames", "4"]);
     assert!(text.contains("4 time steps, of them 4 for tests"), "{text}");
+}
+
+#[test]
+fn a_person_is_a_sound_capture_of_stga() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path();
+    let mut small = SMALL;
+    small[1] = "body";
+    gav(folder, 0, &[&small[..], &["a", "--quiet"]].concat());
+    let text = gav(folder, 0, &["data", "check", "a", "--json"]);
+    let report: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(report["findings"], serde_json::json!([]), "{report}");
+    assert_eq!((&report["layout"], &report["views"]["train"]), (&Value::from("STGA"), &Value::from(6)));
+    gav(folder, 0, &[&small[..], &["b", "--quiet", "--jobs", "1"]].concat());
+    let first = contents(&folder.join("a"));
+    assert_eq!(first.keys().filter(|name| name.starts_with("meshes")).count(), 3);
+    assert_eq!(first, contents(&folder.join("b")));
+    // a head does not go over a person
+    assert!(gav(folder, 2, &[&SMALL[..], &["a"]].concat()).contains("other options"));
+    let text = gav(folder, 2, &["synth", "body", "-o", "c", "--frames", "4", "--test-frames", "4"]);
+    assert!(text.contains("of them 4 for tests") && text.contains("synth body --help"), "{text}");
 }

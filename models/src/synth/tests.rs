@@ -197,8 +197,8 @@ fn a_person_is_written_as_stga_with_meshes_that_move_and_keep_their_triangles() 
     }
     let mut before: Option<Vec<[[f32; 3]; 3]>> = None;
     for step in 0..6 {
-        let path = capture::stga::mesh_path(folder.path(), step);
-        let mesh = capture::stga::read_mesh(&path, &gav_formats::Limits::default()).unwrap();
+        let path = stga::mesh_path(folder.path(), step);
+        let mesh = stga::read_mesh(&path, &gav_formats::Limits::default()).unwrap();
         let own = synth.mesh(step as usize);
         assert_eq!(mesh.len(), synth.template().faces().len());
         for (face, corners) in synth.template().faces().iter().zip(&mesh) {

@@ -20,17 +20,19 @@ use super::{
     },
     creases::{CREASES, relief},
     form::{
-        CUFF, Cover, ELBOW, HEAD, KNEE, SHIRT_HEM, SHOULDER, arm_axis, collar, cover, forearm_axis, in_hand, mirrored,
-        person,
+        CUFF, Cover, ELBOW, HEAD, KNEE, SHIRT_HEM, SHOULDER, WRIST, arm_axis, bare, collar, cover, forearm_axis,
+        in_hand, mirrored, person,
     },
+    net::net,
 };
 
-/// Cells of the search for triangles, cm.
+/// Cells of the search for triangles, and of the surface of the hands, cm.
 const CELL: f64 = 2.5;
+const FINE: f64 = 0.7;
 /// Share of the splats that the head takes.
 const HEAD_SHARE: f64 = 0.24;
 /// Standard deviation of a disc as a multiple of the distance to the next one.
-const WIDTH: f64 = 0.66;
+const WIDTH: f64 = 0.74;
 /// Reflected colour of skin, as that of the head.
 const SKIN: V = [0.60, 0.365, 0.265];
 
@@ -47,26 +49,49 @@ pub(super) fn points(vertices: &[V], faces: &[[u32; 3]], count: usize, seed: u64
         .filter(|dab| dab.part != Part::Shirt)
         .filter_map(|dab| {
             let center = add(dab.center, HEAD);
-            let bare = center[1] > collar(center) - 0.8;
-            let anchor = finder.anchor(center, &normals).filter(|_| bare || dab.part != Part::Skin)?;
+            // skin goes on a little under the collar
+            let shown = dab.part != Part::Skin || bare(add(center, [0.0, 0.8, 0.0]));
+            let anchor = finder.anchor(center, &normals).filter(|_| shown)?;
             Some(Point { folds: Vec::new(), ..paint::point(dab, anchor, &tints) })
         })
         .collect();
 
     let whole = Finder::new(vertices, faces, CELL, |_| true);
-    let area = |face: &[u32; 3]| {
-        let [a, b, c] = face.map(|v| vertices[v as usize]);
-        0.5 * length(cross(sub(b, a), sub(c, a)))
-    };
-    let total: f64 = faces.iter().map(area).sum();
+    let total: f64 = faces.iter().map(|face| area(vertices, face)).sum();
     let density = (count - of_head) as f64 / total;
     let sigma = WIDTH / density.sqrt();
+    let wear = |p: V, hand: bool| wardrobe.point(p, sigma, &whole, &normals, hand);
+    points.extend(spread(vertices, faces, density, seed, |p| wear(p, false)));
+    // the mesh is too coarse for fingers
+    let (low, high) = (sub(WRIST, [8.0, 22.0, 10.0]), add(WRIST, [20.0, 9.0, 10.0]));
+    let (mut fine, mut faces) = net(person, low, high, FINE);
+    let count = fine.len() as u32;
+    fine.extend_from_within(..);
+    fine[..count as usize].iter_mut().for_each(|p| p[0] = -p[0]);
+    faces.extend(faces.clone().iter().map(|face| face.map(|v| v + count)));
+    points.extend(spread(&fine, &faces, density, seed.wrapping_add(71), |p| wear(p, true)));
+    points
+}
+
+fn area(vertices: &[V], face: &[u32; 3]) -> f64 {
+    let [a, b, c] = face.map(|v| vertices[v as usize]);
+    0.5 * length(cross(sub(b, a), sub(c, a)))
+}
+
+/// What `make` makes of places that are spread evenly over triangles, so many per unit of area.
+fn spread(
+    vertices: &[V],
+    faces: &[[u32; 3]],
+    density: f64,
+    seed: u64,
+    make: impl Fn(V) -> Option<Point> + Sync,
+) -> Vec<Point> {
     let made: Vec<Vec<Point>> = faces
         .par_iter()
         .enumerate()
         .map(|(index, face)| {
             let mut random = Random::new(seed.wrapping_mul(0x9E37_79B9).wrapping_add(601 + index as u64));
-            let wanted = (density * area(face) + random.unit()) as usize;
+            let wanted = (density * area(vertices, face) + random.unit()) as usize;
             let (u0, v0) = (random.unit(), random.unit());
             (0..wanted)
                 .filter_map(|k| {
@@ -76,14 +101,12 @@ pub(super) fn points(vertices: &[V], faces: &[[u32; 3]], count: usize, seed: u64
                     if u + v > 1.0 {
                         (u, v) = (1.0 - u, 1.0 - v);
                     }
-                    let p = on_face(vertices, *face, [1.0 - u - v, u, v]);
-                    wardrobe.point(p, sigma, &whole, &normals)
+                    make(on_face(vertices, *face, [1.0 - u - v, u, v]))
                 })
                 .collect()
         })
         .collect();
-    points.extend(made.into_iter().flatten());
-    points
+    made.into_iter().flatten().collect()
 }
 
 /// The form with what cloth adds to it.
@@ -140,10 +163,11 @@ impl Wardrobe {
         Self { shirt, checks: [scale(shirt, 0.22), [0.68, 0.64, 0.55]], denim, shoe, skin }
     }
 
-    fn point(&self, near: V, sigma: f64, finder: &Finder<'_>, normals: &[V]) -> Option<Point> {
+    /// The splat at a place near the surface, of hands or of anything else below the collar.
+    fn point(&self, near: V, sigma: f64, finder: &Finder<'_>, normals: &[V], hand: bool) -> Option<Point> {
         let p = project(dressed, near).filter(|p| length(sub(*p, near)) < 2.5)?;
         let cover = cover(p);
-        if cover == Cover::Head {
+        if cover == Cover::Head || (cover == Cover::Hand) != hand {
             return None;
         }
         let n = normal(dressed, p);

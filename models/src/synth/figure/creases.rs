@@ -4,7 +4,7 @@ use gav_formats::synthetic::head::shape::{V, dot, length, noise, scale, smoothst
 
 use super::{
     super::wrinkles::{Folds, groove},
-    form::{ELBOW, KNEE, SHIRT_HEM, SHOULDER, arm_axis, forearm_axis, mirrored},
+    form::{ELBOW, KNEE, SHIRT_HEM, SHOULDER, arm_axis, collar, forearm_axis, mirrored},
 };
 
 /// How many sets there are.
@@ -135,5 +135,6 @@ pub(super) fn relief(point: V) -> f64 {
     } else {
         0.0
     };
-    soft + 0.35 * stack + 0.25 * gathered
+    let rim = smoothstep(4.6, 2.6, collar(point) - p[1]) * smoothstep(16.0, 12.0, p[0]);
+    soft + 0.35 * stack + 0.16 * gathered + 0.4 * rim
 }

@@ -96,9 +96,9 @@ fn cut(a: f64, b: f64, k: f64) -> f64 {
 pub(super) fn trunk(p: V) -> f64 {
     // height, half width, half depth, middle
     const RINGS: [[f64; 4]; 9] = [
-        [84.0, 17.4, 11.9, -1.4],
-        [92.0, 17.2, 11.9, -1.7],
-        [100.0, 15.9, 11.0, -1.3],
+        [84.0, 19.4, 13.4, -1.6],
+        [92.0, 18.5, 12.9, -1.8],
+        [100.0, 16.5, 11.3, -1.4],
         [108.0, 14.9, 10.3, -0.9],
         [116.0, 15.1, 10.4, -0.8],
         [126.0, 16.3, 11.3, -0.8],
@@ -114,12 +114,14 @@ pub(super) fn trunk(p: V) -> f64 {
     let (x, z) = (p[0], p[2] - c);
     let (k0, k1) = ((x / a).hypot(z / b), (x / a / a).hypot(z / b / b));
     let round = if k1 < 1e-9 { -a.min(b) } else { k0 * (k0 - 1.0) / k1 };
-    cut(cut(round, p[1] - 144.0, 4.0), SHIRT_HEM - p[1], 0.8)
+    // the slope from the neck to the shoulder
+    let slope = cone(p, [3.0, 146.0, -3.0], [15.5, 141.3, -2.0], 4.2, 4.6);
+    cut(join(cut(round, p[1] - 144.0, 4.0), slope, 3.0), SHIRT_HEM - p[1], 0.8)
 }
 
 /// The left arm in its sleeve.
 pub(super) fn sleeve(p: V) -> f64 {
-    let upper = cone(p, SHOULDER, ELBOW, 6.2, 5.0);
+    let upper = cone(p, add(SHOULDER, [-0.8, -1.3, 0.0]), ELBOW, 5.8, 4.9);
     let lower = cone(p, ELBOW, add(ELBOW, scale(forearm_axis(), 30.0)), 5.0, 3.9);
     let end = dot(sub(p, ELBOW), forearm_axis()) - CUFF;
     join(upper, cut(lower, end, 0.5), 2.0)
@@ -130,7 +132,7 @@ pub(super) fn hand(p: V) -> f64 {
     let u = forearm_axis();
     let [along, across, thick] = in_hand(p);
     let wrist = cone(p, add(ELBOW, scale(u, 16.0)), add(WRIST, scale(u, 3.0)), 3.1, 2.6);
-    let palm = ellipsoid([along - 8.0, across, thick], [10.3, 4.4, 1.9]);
+    let palm = ellipsoid([along - 7.8, across, thick], [10.4, 4.4, 2.1]);
     let thumb = cone([along, across, thick], [2.5, 2.2, -0.3], [8.6, 5.7, -1.0], 1.5, 1.05);
     join(join(wrist, palm, 1.8), thumb, 1.2)
 }
@@ -144,13 +146,15 @@ pub(super) fn in_hand(p: V) -> V {
 
 /// The left leg in its trousers, with its half of the hips.
 pub(super) fn trouser(p: V) -> f64 {
-    let thigh = cone(p, JOINTS[1], KNEE, 9.1, 6.7);
+    let thigh = cone(p, JOINTS[1], KNEE, 8.7, 6.7);
     let shank = cone(p, KNEE, ANKLE, 6.6, 5.6);
     let calf = ellipsoid(sub(p, [11.0, 35.0, -2.6]), [5.7, 13.0, 5.6]);
     let seat = ellipsoid(sub(p, [7.0, 89.5, -5.5]), [8.2, 9.5, 6.6]);
     let hips = ellipsoid(sub(p, [0.0, 93.0, -1.5]), [15.6, 11.5, 10.3]);
     let leg = join(join(join(thigh, shank, 2.0), calf, 3.0), seat, 4.0);
-    cut(join(leg, hips, 5.0), TROUSER_HEM - p[1], 0.6)
+    // what the shirt hides is left out
+    let top = p[1] - SHIRT_HEM - 1.0;
+    cut(join(leg, hips, 5.0), (TROUSER_HEM - p[1]).max(top), 0.6)
 }
 
 /// The left shoe.
@@ -185,13 +189,18 @@ pub(super) fn person(point: V) -> f64 {
 /// Height of the collar, in the body's coordinates.
 pub(super) fn collar(p: V) -> f64 {
     let q = sub(p, HEAD);
-    HEAD[1] - 16.4 - 0.16 * (q[2] + 3.0)
+    HEAD[1] - 14.6 - 0.26 * (q[2] + 3.0)
+}
+
+/// Is a place above the shirt? The collar lies close to the neck.
+pub(super) fn bare(p: V) -> bool {
+    p[0].abs() < 14.0 && p[1] > collar(p) + 0.9 * (p[0].abs() - 5.6).max(0.0)
 }
 
 /// What covers a place on the surface.
 pub(super) fn cover(point: V) -> Cover {
     let p = mirrored(point);
-    if p[0] < 12.0 && p[1] > collar(point) {
+    if bare(point) {
         return Cover::Head;
     }
     let all = [
