@@ -173,7 +173,11 @@ fn training(folder: &Path, arguments: &Arguments) -> Vec<Vec<OsString>> {
             &[avatar.clone(), "-o".into(), in_folder("trained.mp4")],
             &["--clip", "tracked", "--size", "256", "--force"],
         ),
-        line(&["score"], &[avatar, "-r".into(), capture], &["--split", "val", "--metrics", "psnr,ssim-zero-pad", "--quiet"]),
+        line(
+            &["score"],
+            &[avatar, "-r".into(), capture],
+            &["--split", "val", "--metrics", "psnr,ssim-zero-pad", "--quiet"],
+        ),
     ]
 }
 

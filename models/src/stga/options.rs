@@ -223,7 +223,8 @@ impl Options {
         self.position_lr_max_steps = scaled(self.position_lr_max_steps).max(1);
         self.densify_from_iter = scaled(self.densify_from_iter);
         self.densify_until_iter = scaled(self.densify_until_iter);
-        self.opacity_reset_interval = scaled(self.opacity_reset_interval).max(1);
+        // opacities take some hundred steps to come back
+        self.opacity_reset_interval = scaled(self.opacity_reset_interval).max(self.opacity_reset_interval.min(1000));
         // fewer than 100 steps tell little about where splats are missing
         self.densification_interval = scaled(self.densification_interval).max(self.densification_interval.min(100));
         self.sh_interval = scaled(self.sh_interval).clamp(1, self.sh_interval);
@@ -301,7 +302,7 @@ mod tests {
     #[test]
     fn a_shorter_training_keeps_its_proportions_and_is_read_back_as_written() {
         let options = Options::gaussian_avatars().fitted(6000);
-        assert_eq!((options.position_lr_max_steps, options.opacity_reset_interval), (6000, 600));
+        assert_eq!((options.position_lr_max_steps, options.opacity_reset_interval), (6000, 1000));
         assert_eq!((options.densify_from_iter, options.densification_interval), (100, 100));
         assert_eq!(Options::stga().fitted(50_000), Options::stga());
         assert_eq!(Options::stga().total(), 57_000);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Result;
-use gav_formats::{Avatar, WriteOptions, cameras::CameraOptions, format_by_name, save};
+use gav_formats::{Avatar, TemplateFamily, WriteOptions, cameras::CameraOptions, format_by_name, save};
 use gav_models::{
     capture::{self, Capture, Layout, POINTS_FILE, Split, read_points},
     stga::{
@@ -399,6 +399,9 @@ impl<'a> Session<'a> {
             source: self.name.clone(),
         };
         let made = avatar(&self.data, checkpoint, &export).map_err(|e| Failure::of(None, &e))?;
+        if made.template.as_ref().is_some_and(|t| t.family == TemplateFamily::Custom && !t.embedded) {
+            self.say("note: the avatar names the template of the capture and does not hold it, so that others cannot pose it: --template-licence SPDX, or template.licence beside it, says that it may be passed on");
+        }
         let written = |path: &Path, made: &Avatar, name: &'static str| {
             let Some(format) = format_by_name(name) else { return Ok(()) };
             save(made, path, format, &WriteOptions::default()).map(drop).map_err(|e| Failure::at(path, &e))
