@@ -125,7 +125,7 @@ impl Synth {
         let body = Body::new(&parts)?;
         let training = options.frames - options.test_frames;
         let strides = figure::performance(&body, training, options.test_frames, options.seed);
-        let aim = layout::Aim { target: [0.0, 0.90, 0.0], distance: 3.4, height: 2.15, side: 180.0 };
+        let aim = layout::Aim { target: [0.0, 0.90, 0.0], distance: 3.4, height: 2.45, side: 180.0 };
         let points = person.points(splats(options), options.seed);
         Ok(Self {
             truth: Truth::new(rest(&parts), parts.faces.clone(), &points, &figure::crease_sizes()),
