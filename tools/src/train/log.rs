@@ -145,10 +145,8 @@ mod tests {
         let (lines, events) = (folder.path().join("a/log.jsonl"), folder.path().join("tb"));
         let mut log = Log::open(Some(&lines), Some(&events)).unwrap();
         log.write(300, "train", &serde_json::json!({"l1": 0.25, "name": "x"})).unwrap();
-        assert_eq!(
-            fs::read_to_string(&lines).unwrap(),
-            "{\"event\":\"train\",\"l1\":0.25,\"name\":\"x\",\"step\":300}\n"
-        );
+        let line: Value = serde_json::from_str(&fs::read_to_string(&lines).unwrap()).unwrap();
+        assert_eq!(line, serde_json::json!({"event": "train", "step": 300, "l1": 0.25, "name": "x"}));
         let file = fs::read_dir(&events).unwrap().next().unwrap().unwrap().path();
         let bytes = fs::read(file).unwrap();
         let has = |part: &[u8]| bytes.windows(part.len()).any(|w| w == part);
