@@ -97,7 +97,7 @@ fn stride(step: usize, training: usize, test: usize, phases: &[f64; 4]) -> Strid
         let (arm, fore) = ([sign * u[0], u[1], 0.0], forearm_axis());
         let swung = -0.42 * ahead;
         let raise = sign * (0.95 * wave - LOWERED * quiet);
-        let collar = about(Z, 0.25 * raise.max(-0.3).min(0.3) + sign * 0.22 * wave);
+        let collar = about(Z, 0.25 * raise.clamp(-0.3, 0.3) + sign * 0.22 * wave);
         let upper = times(about(X, -quiet * swung), about(Z, 0.75 * raise));
         let hello = (TAU * (1.7 * time + phases[3])).sin();
         let upper = times(upper, about(arm, -sign * wave * (1.15 + 0.2 * hello)));
