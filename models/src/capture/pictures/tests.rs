@@ -1,3 +1,5 @@
+//! Budgets, prefetching and failures of pictures kept in memory.
+
 use std::{path::PathBuf, time::Duration};
 
 use gav_formats::Camera;
