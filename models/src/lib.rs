@@ -10,6 +10,7 @@ pub mod picture;
 pub mod puppet;
 pub mod rgbavatar;
 pub mod sample;
+mod saved;
 pub mod stga;
 pub mod synth;
 pub mod template;
