@@ -593,6 +593,14 @@ fn damaged_and_foreign_checkpoints_are_refused_and_a_full_disk_spoils_none() {
         let error = Checkpoint::read(&other).unwrap_err().to_string();
         assert!(error.contains("b.safetensors"), "{error}");
     }
+    // another version, of the same length
+    let at = bytes.windows(14).position(|w| w == b"gav training 1").unwrap();
+    let mut later = bytes.clone();
+    later[at + 13] = b'9';
+    let other = folder.path().join("c.safetensors");
+    fs::write(&other, later).unwrap();
+    let error = Checkpoint::read(&other).unwrap_err().to_string();
+    assert!(error.contains("`gav training 9`"), "{error}");
     // where nothing can be written, what was there stays
     #[cfg(target_os = "linux")]
     {
